@@ -17,7 +17,8 @@ static inline bool checked_mul_u64(uint64_t a, uint64_t b, uint64_t *product)
     return !__builtin_mul_overflow(a, b, product);
 }
 
-/* True when [start, start + len) lies inside [0, limit); an empty range is inside up to and including limit. */
+/* True when [start, start + len) lies inside [0, limit); an empty range is inside up to and including limit.
+ */
 static inline bool range_within(uint64_t start, uint64_t len, uint64_t limit)
 {
     return len <= limit && start <= limit - len;

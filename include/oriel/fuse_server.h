@@ -1,0 +1,125 @@
+/*
+ * The FUSE server: decodes and checks requests, owns node and handle tables, drives a back-end (fs.h) and a
+ * DAX session (dax.h).
+ *
+ * It knows no transport: the virtio-fs device, vhost-user, /dev/fuse and the tests hand it requests as
+ * vectors of memory. Protocol: Linux include/uapi/linux/fuse.h, 7.27 to 7.45, either byte order of the
+ * guest's choosing is detected at INIT (only little-endian is served; others are refused with EIO).
+ */
+#ifndef ORIEL_FUSE_SERVER_H
+#define ORIEL_FUSE_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include <oriel/dax.h>
+#include <oriel/fs.h>
+#include <oriel/trace.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum oriel_cache_mode {
+    ORIEL_CACHE_AUTO = 0,
+    ORIEL_CACHE_NEVER,
+    ORIEL_CACHE_METADATA, /* metadata cached, data not (FOPEN_DIRECT_IO) */
+    ORIEL_CACHE_ALWAYS,
+};
+
+struct oriel_fuse_server_options {
+    size_t size;        /* sizeof(struct oriel_fuse_server_options) */
+    struct oriel_fs fs; /* taken over: the server destroys it */
+    enum oriel_cache_mode cache;
+    uint64_t entry_timeout_ns, attr_timeout_ns, negative_timeout_ns; /* all 0 = by cache mode */
+    uint32_t max_write;                                              /* bytes, 4 KiB to 1 MiB; 0 = 1 MiB */
+    bool read_only; /* refuse every modifying operation with EROFS, whatever the back-end would do */
+    bool writeback; /* offer FUSE_WRITEBACK_CACHE */
+    bool no_readdirplus;
+    bool posix_locks, flock_locks;
+    bool xattr, posix_acl, security_label;
+    bool announce_submounts;
+    bool allow_direct_io_mmap;
+    uint64_t max_nodes;   /* bound on nodes a guest may hold; 0 = 16,777,216 */
+    uint32_t max_handles; /* bound on open handles; 0 = 1,048,576 */
+    struct oriel_trace *trace;
+};
+
+struct oriel_fuse_server;
+
+/* Errors: -EINVAL, -ENOMEM, or what the back-end's root() says. On failure fs is still the caller's. */
+int oriel_fuse_server_create(const struct oriel_fuse_server_options *options, struct oriel_fuse_server **out);
+
+/* No request may be running. Releases all handles and nodes, and the back-end. NULL is allowed. */
+void oriel_fuse_server_destroy(struct oriel_fuse_server *server);
+
+/* Where a DAX session gets its files: for oriel_dax_options.source. Lives as long as the server. */
+const struct oriel_dax_source *oriel_fuse_server_dax_source(struct oriel_fuse_server *server);
+
+/* Connects the session that SETUPMAPPING and REMOVEMAPPING go to; NULL takes it away. Before the first
+ * request. */
+void oriel_fuse_server_attach_dax(struct oriel_fuse_server *server, struct oriel_dax *dax);
+
+#define ORIEL_FUSE_HIPRIO UINT32_C(1) /* from the hiprio queue */
+#define ORIEL_FUSE_GUARDED                                                                                   \
+    UINT32_C(2) /* some of the memory may fault (DAX window): copy by system calls only */
+
+struct oriel_fuse_request {
+    const struct iovec *in; /* device-readable: in_header, arguments, data; split anywhere */
+    size_t in_count;
+    const struct iovec *out; /* device-writable: out_header, reply, data; split anywhere */
+    size_t out_count;
+    uint32_t flags; /* ORIEL_FUSE_* */
+};
+
+/*
+ * Serves one request from start to end and writes the reply, if the operation has one. Header and arguments
+ * are copied once and only the copy is parsed; READ and WRITE data goes straight between the file and the
+ * vectors. Returns the number of bytes written into `out` = the reply's out_header.len = the virtqueue's used
+ * length; 0 when there is no reply (FORGET, BATCH_FORGET, a request too short for a header, no room for a
+ * reply header). Any thread, several at once. May block as long as the back-end's system calls do.
+ */
+size_t oriel_fuse_server_handle(struct oriel_fuse_server *server, const struct oriel_fuse_request *request);
+
+enum oriel_fuse_weight {
+    ORIEL_FUSE_INLINE = 0, /* quick or ordinary: serve on the queue's thread */
+    ORIEL_FUSE_MAY_BLOCK =
+        1 /* may block for long (SETLKW, FSYNC, SYNCFS, …): a transport with a pool hands it off */
+};
+
+/* Peeks at the opcode only; never fails. */
+enum oriel_fuse_weight oriel_fuse_server_weight(struct oriel_fuse_server *server,
+                                                const struct oriel_fuse_request *request);
+
+/* Makes every request that waits for a lock return EINTR now: before stopping queues. */
+void oriel_fuse_server_interrupt(struct oriel_fuse_server *server);
+
+/* Device reset, end of the connection: as FUSE_DESTROY. Waits for running requests. */
+void oriel_fuse_server_reset(struct oriel_fuse_server *server);
+
+#define ORIEL_FUSE_OPCODES 54
+
+struct oriel_fuse_op_stats {
+    uint64_t count, errors;
+    uint64_t total_ns;      /* 0 while timing is off */
+    uint64_t histogram[32]; /* bucket i: requests of [2^i, 2^(i+1)) ns; all 0 while timing is off */
+};
+
+struct oriel_fuse_stats {
+    uint64_t requests, errors, bad_requests; /* bad: malformed, forged, or out of protocol */
+    uint64_t read_bytes, write_bytes;        /* moved by READ and WRITE */
+    uint64_t nodes, handles, lookups;
+    struct oriel_fuse_op_stats ops[ORIEL_FUSE_OPCODES]; /* by opcode; 0 collects the unknown ones */
+};
+void oriel_fuse_server_stats(struct oriel_fuse_server *server, struct oriel_fuse_stats *out);
+
+/* "LOOKUP" for 1; "UNKNOWN" for numbers that are none. */
+const char *oriel_fuse_opcode_name(uint32_t opcode);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
