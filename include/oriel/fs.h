@@ -82,9 +82,15 @@ struct oriel_fs_caller {
 #define ORIEL_FS_SET_CTIME        UINT32_C(0x400)
 #define ORIEL_FS_SET_KILL_SUIDGID UINT32_C(0x800)
 
-/* Flags of open, create, write. */
+/* Flags of open, create, write (their argument `kill`). */
 #define ORIEL_FS_KILL_SUIDGID                                                                                \
     UINT32_C(1) /* drop suid, sgid and security.capability (FUSE_HANDLE_KILLPRIV_V2) */
+/*
+ * write only: to the end of the file in one step, whatever the offset says (pwritev2 with RWF_APPEND). Files
+ * are never opened with O_APPEND: the guest writes pages of a shared mapping back through any handle that can
+ * write, and those must land at their offset (FUSE_WRITE_CACHE, fs/fuse/file.c).
+ */
+#define ORIEL_FS_APPEND UINT32_C(2)
 
 /* What open tells beside the handle; the FOPEN_* bits of the FUSE reply. */
 struct oriel_fs_opened {
@@ -100,7 +106,8 @@ struct oriel_fs_dirent {
     uint32_t type; /* DT_* */
 };
 
-/* Takes one entry; false = no room: the entry is not consumed and readdir returns. */
+/* Takes one entry; false = no room: the entry is not consumed and readdir returns. It never calls the
+ * back-end, so readdir may hold its locks. */
 typedef bool (*oriel_fs_emit_fn)(void *arg, const struct oriel_fs_dirent *entry);
 
 struct oriel_fs_statfs {
@@ -126,8 +133,13 @@ struct oriel_fs_ops {
     /* Looks a name up below a folder, without following a symbolic link. -ENOENT, -ENOTDIR, -EACCES, … */
     int (*lookup)(void *fs, const oriel_fs_caller *caller, void *parent, const char *name,
                   struct oriel_fs_entry *out);
+    /* The folder that holds the folder `inode` (for NFS export: LOOKUP ".."); never called for the root; a
+     * parent that is the root or outside the share must come out as the root. NULL = no FUSE_EXPORT_SUPPORT.
+     */
+    int (*lookup_parent)(void *fs, const oriel_fs_caller *caller, void *inode, struct oriel_fs_entry *out);
     /* Makes an inode of an entry that the server does not know yet; consumes entry->hold in any case. parent
-     * and name are those of the call that gave the entry (name NULL: tmpfile). */
+     * and name are those of the call that gave the entry (name NULL: tmpfile; "..": lookup_parent, parent is
+     * its inode). */
     int (*inode_open)(void *fs, void *parent, const char *name, struct oriel_fs_entry *entry, void **inode);
     void (*entry_drop)(void *fs, struct oriel_fs_entry *entry);
     /* The last reference of guest and server is gone; no handle of it is open. */
@@ -159,11 +171,12 @@ struct oriel_fs_ops {
                   const char *new_name, uint32_t flags);
 
     /* ---- regular files ---- */
-    /* flags: O_* of Linux, O_CREAT/O_EXCL/O_NOCTTY removed. Anything but a regular file: -EBADF, never
-     * opened. */
+    /* flags: of Linux, only O_ACCMODE, O_TRUNC, O_NOATIME, O_SYNC, O_DSYNC. Anything but a regular file:
+     * -EBADF, never opened. */
     int (*open)(void *fs, const oriel_fs_caller *caller, void *inode, uint32_t flags, uint32_t kill,
                 struct oriel_fs_opened *out);
-    /* Creates (or opens, without O_EXCL) and opens. */
+    /* Creates (or opens, without O_EXCL) and opens. flags: as open, and O_EXCL. When inode_open() of the
+     * entry fails, release() is called with inode NULL. */
     int (*create)(void *fs, const oriel_fs_caller *caller, void *parent, const char *name, uint32_t mode,
                   uint32_t flags, uint32_t umask, uint32_t kill, struct oriel_fs_entry *out,
                   struct oriel_fs_opened *opened);
@@ -209,7 +222,9 @@ struct oriel_fs_ops {
     int (*getlk)(void *fs, void *inode, void *handle, struct oriel_fs_lock *lock);
     /* Never blocks: -EAGAIN when held by another; the server does the waiting. */
     int (*setlk)(void *fs, void *inode, void *handle, const struct oriel_fs_lock *lock);
-    /* cmd is one of the server's allow-list; arg_in/arg_out are bounded copies. */
+    /* cmd is one of the server's allow-list (FS_IOC_GETFLAGS, SETFLAGS, FSGETXATTR, FSSETXATTR in their
+     * 64-bit numbers); arg_in/arg_out are bounded copies. handle is a file's or a folder's, as the inode is,
+     * or NULL. */
     int (*ioctl)(void *fs, const oriel_fs_caller *caller, void *inode, void *handle, uint32_t cmd,
                  const void *arg_in, size_t in_size, void *arg_out, size_t *out_size);
 
