@@ -16,6 +16,7 @@
 #include <oriel/fuse_server.h>
 #include <oriel/guest_memory.h>
 #include <oriel/trace.h>
+#include <oriel/worker_pool.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -42,6 +43,9 @@ struct oriel_virtio_fs_options {
     void (*broken)(void *opaque);
     void *opaque;
     struct oriel_trace *trace;
+    /* Serves requests that may block for long, so that their queue goes on; must outlive the device. NULL:
+     * every request is served on its queue's thread. */
+    struct oriel_worker_pool *pool;
 };
 
 struct oriel_virtio_fs;
@@ -65,7 +69,11 @@ int oriel_virtio_fs_set_features(struct oriel_virtio_fs *device, uint64_t featur
 void oriel_virtio_fs_config_read(const struct oriel_virtio_fs *device, uint64_t offset, void *data,
                                  size_t len);
 
-/* Takes its own reference. Queues that run go on with the old map until their next batch. */
+/*
+ * Takes its own reference. Idle queues take the new map over at once, busy ones at their next batch; a
+ * request that was handed off keeps the old one until it is done (oriel_memory_on_release() tells when the
+ * old map is gone). A queue whose rings are not in the new map breaks.
+ */
 void oriel_virtio_fs_set_memory(struct oriel_virtio_fs *device, struct oriel_memory *memory);
 
 struct oriel_virtio_queue_setup {
@@ -84,24 +92,35 @@ int oriel_virtio_fs_queue_start(struct oriel_virtio_fs *device, uint16_t queue,
 
 /*
  * Stops a queue: waits until process() and handed-off requests of this queue are done, then tells where it
- * stood (state may be NULL). Stopping a stopped queue is fine.
+ * stood (state may be NULL). Requests that wait for a lock are made to give up (EINTR): they could wait for
+ * ever. Stopping a stopped queue is fine: *state is then all zeroes. Not from the notify callback.
  */
 void oriel_virtio_fs_queue_stop(struct oriel_virtio_fs *device, uint16_t queue,
                                 struct oriel_virtio_queue_setup *state);
 
 /*
- * Serves what is available in the queue, and notifies at most once. Returns the number of requests taken (0:
- * nothing to do), or -EIO: the queue is broken (loop, index out of range, indirect table malformed, ring
- * unreadable …) and stays so until reset; other queues go on. -ENXIO: not running.
+ * Serves what is available in the queue until it is empty or being stopped, and asks for a kick before it
+ * returns: call it once for each kick. Replies are published and notified in batches, one notification each
+ * at most. Returns the number of requests taken (0: nothing to do). Errors: -EIO    the queue is broken
+ * (loop, index out of range, indirect table malformed, ring unreadable …; the whole list is in
+ * src/virtio/split_queue.h) and stays so until reset; other queues go on -ENXIO  not running -EBUSY  another
+ * thread is in this call for the same queue
  */
 int oriel_virtio_fs_process(struct oriel_virtio_fs *device, uint16_t queue);
 
-/* Status 0 written by the driver: stops all queues, forgets features, resets the FUSE session and the window.
+/*
+ * Status 0 written by the driver: stops all queues, forgets features, resets the FUSE session and the window.
+ * Not from the notify callback.
  */
 void oriel_virtio_fs_reset(struct oriel_virtio_fs *device);
 
 struct oriel_virtio_fs_stats {
-    uint64_t kicks, requests, notifications, broken_queues, dropped_chains;
+    uint64_t kicks;          /* calls of process() on a running queue */
+    uint64_t requests;       /* chains taken */
+    uint64_t notifications;  /* calls of notify */
+    uint64_t broken_queues;  /* how often one broke */
+    uint64_t dropped_chains; /* completed without being served: length 0, or EFAULT */
+    uint64_t handed_off;     /* requests that the pool served */
 };
 void oriel_virtio_fs_stats(const struct oriel_virtio_fs *device, struct oriel_virtio_fs_stats *out);
 
