@@ -98,7 +98,9 @@ def discover(spec, args):
             continue
         if wanted is not None and not suites & wanted:
             continue
-        test = Test(path.name, entry["name"], entry["cmd"], entry["env"], entry["workdir"], suites,
+        # Meson names built programs relative to the build folder; tests run elsewhere.
+        argv = [str(path / word) if "/" in word and (path / word).exists() else word for word in entry["cmd"]]
+        test = Test(path.name, entry["name"], argv, entry["env"], entry["workdir"], suites,
                     entry["timeout"] * args.scale, entry["is_parallel"])
         if re.search(args.only, test.label):
             found.append(test)
