@@ -58,6 +58,11 @@ def skips_need_reasons():
     expect(report("1..1\nnot ok 1 - a # SKIP not an excuse\n"), (0, 1, 0))
 
 
+def reasons_of_failures():
+    expect(tap.parse("1..2\n# before\nnot ok 1 - a\nok 2 - b\n").failed, [("a", "before")])
+    expect(tap.parse("1..2\nnot ok 1 - a\n# 1 != 2\n# f.c:3\nok 2 - b\n").failed, [("a", "1 != 2 f.c:3")])
+
+
 def status_and_output():
     got = shell("echo 1..1; echo oops >&2; exit 3")
     expect((got.status, got.stdout, got.stderr), (3, "1..1\n", "oops\n"))
@@ -120,7 +125,7 @@ def whole_run_fails():
 def main():
     script = Script()
     for test in (plain_points, several_plans_add_up, missing_plan, short_and_long_counts, bail_out,
-                 skips_need_reasons, status_and_output, time_limit, stray_process, temporary_folder, whole_run_fails):
+                 skips_need_reasons, reasons_of_failures, status_and_output, time_limit, stray_process, temporary_folder, whole_run_fails):
         script.run(test, test.__name__)
     if os.geteuid() == 0:
         script.run(stray_mount, "stray_mount")

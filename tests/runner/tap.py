@@ -25,7 +25,8 @@ def parse(text):
     report = Report()
     planned = None
     seen = 0
-    hint = ""  # the last free line: cmocka prints the reason of a skip there, before the test point
+    hint = ""  # the last free line before a point: the reason of a skip or of a failure
+    after = 0  # lines that may still say why the point before them failed, where nothing before it did
     for line in text.splitlines():
         line = line.rstrip()
         if match := _PLAN.match(line):
@@ -38,9 +39,15 @@ def parse(text):
         elif match := _POINT.match(line):
             seen += 1
             _point(report, match, seen, hint)
+            after = 2 if match[1] == "not ok" and not hint else 0
             hint = ""
         elif line and not _VERSION.match(line):
-            hint = line.lstrip("# ")
+            if after > 0 and line.startswith("#"):
+                name, why = report.failed[-1]
+                report.failed[-1] = (name, f"{why} {line.lstrip('# ')}".strip())
+                after -= 1
+            else:
+                hint = line.lstrip("# ")
     if planned is None:
         report.failed.append(("plan", "no TAP plan was printed"))
     elif planned != seen:
