@@ -10,19 +10,19 @@
  * one request is completed with used length 0, the rest of the queue goes on. FAULT: as DROP, but answered
  * with EFAULT where the reply header can be written.
  *
- *   available index more than the queue size ahead                 BROKEN   2.7.13.3: indices only count up
- * by one head in the available ring >= queue size                       BROKEN   no such descriptor next >=
- * queue size (in an indirect table: >= its entries)      BROKEN   2.7.5: no such descriptor loop, chain
- * longer than the queue size (table included)        BROKEN   2.7.5.2: driver MUST NOT INDIRECT without the
- * feature, inside a table, or with NEXT     BROKEN   2.7.5.3.1: driver MUST NOT table length 0, no multiple
- * of 16, more entries than the queue BROKEN   2.7.5.3.1, 2.7.5.2 table not in ordinary guest memory BROKEN
- * nothing of the chain is known writable before readable DROP     2.7.4.2: driver MUST NOT parts add up to
- * more than 4 GiB                                DROP     2.7.5.2: driver MUST NOT buffer in no region,
- * wrapping, or not bindable in the window   FAULT    happens to honest guests, see
- *                                                                           oriel_memory_region.prepare
- *   buffer of length 0                                             skipped  says nothing, costs nothing
- *   no writable part, no readable part                             allowed  FORGET has none; the server
- * decides
+ *   available index more than the queue size ahead                    BROKEN  2.7.13.3: indices only count up by one
+ *   head in the available ring >= queue size                          BROKEN  no such descriptor
+ *   next >= queue size (in an indirect table: >= its entries)         BROKEN  2.7.5: no such descriptor
+ *   loop, chain longer than the queue size (table included)           BROKEN  2.7.5.2: driver MUST NOT
+ *   INDIRECT without the feature, inside a table, or with NEXT        BROKEN  2.7.5.3.1: driver MUST NOT
+ *   table length 0, no multiple of 16, more entries than the queue    BROKEN  2.7.5.3.1, 2.7.5.2
+ *   table not in ordinary guest memory                                BROKEN  nothing of the chain is known
+ *   writable before readable                                          DROP    2.7.4.2: driver MUST NOT
+ *   parts add up to more than 4 GiB                                   DROP    2.7.5.2: driver MUST NOT
+ *   buffer in no region, wrapping, or not bindable in the window      FAULT   happens to honest guests, see
+ *                                                                             oriel_memory_region.prepare
+ *   buffer of length 0                                                skipped says nothing, costs nothing
+ *   no writable part, no readable part                                allowed FORGET has none; the server decides
  *
  * BROKEN is what damages the ring itself: which descriptors are whose is no longer known. The WRITE flag of a
  * descriptor that points to an indirect table is ignored (2.7.5.3.2).
