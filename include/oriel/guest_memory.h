@@ -66,6 +66,12 @@ int oriel_memory_translate(const struct oriel_memory *memory, uint64_t gpa, uint
  */
 void *oriel_memory_at(const struct oriel_memory *memory, uint64_t gpa, uint64_t len, uint64_t alignment);
 
+/*
+ * The other way round: the guest-physical address of a host address that a translation gave, and in *len how
+ * many bytes go on from there in the same region. False: it lies in no region.
+ */
+bool oriel_memory_gpa_of(const struct oriel_memory *memory, const void *host, uint64_t *gpa, uint64_t *len);
+
 #ifdef __cplusplus
 }
 #endif

@@ -46,6 +46,12 @@ struct oriel_virtio_fs_options {
     /* Serves requests that may block for long, so that their queue goes on; must outlive the device. NULL:
      * every request is served on its queue's thread. */
     struct oriel_worker_pool *pool;
+    /*
+     * The device may have written anywhere into these buffers (addresses from `memory`); called after that
+     * and before the driver is told, from the thread that served the request. For a log of dirty pages, which
+     * has to note the used rings by itself. NULL: nobody wants to know.
+     */
+    void (*wrote)(void *opaque, const struct oriel_memory *memory, const struct iovec *iov, size_t count);
 };
 
 struct oriel_virtio_fs;
@@ -107,6 +113,12 @@ void oriel_virtio_fs_queue_stop(struct oriel_virtio_fs *device, uint16_t queue,
  * thread is in this call for the same queue
  */
 int oriel_virtio_fs_process(struct oriel_virtio_fs *device, uint16_t queue);
+
+/*
+ * As process(), but leaves kicks switched off when the queue is empty: for a thread that looks again by
+ * itself, and calls process() once more before it sleeps.
+ */
+int oriel_virtio_fs_poll(struct oriel_virtio_fs *device, uint16_t queue);
 
 /*
  * Status 0 written by the driver: stops all queues, forgets features, resets the FUSE session and the window.

@@ -166,3 +166,17 @@ void *oriel_memory_at(const struct oriel_memory *memory, uint64_t gpa, uint64_t 
     char *host = (char *)region->host + (gpa - region->gpa);
     return is_aligned((uintptr_t)host, alignment) ? host : NULL;
 }
+
+bool oriel_memory_gpa_of(const struct oriel_memory *memory, const void *host, uint64_t *gpa, uint64_t *len)
+{
+    for (size_t i = 0; i < memory->count; i++) {
+        const struct oriel_memory_region *region = &memory->regions[i];
+        uint64_t inside = (uint64_t)((uintptr_t)host - (uintptr_t)region->host); /* wraps below the region */
+        if (inside < region->len) {
+            *gpa = region->gpa + inside;
+            *len = region->len - inside;
+            return true;
+        }
+    }
+    return false;
+}

@@ -74,10 +74,20 @@ static void publish_batch(struct request_queue *queue)
         notify(queue);
 }
 
-static void complete(struct request_queue *queue, uint16_t head, size_t len)
+static void tell_written(struct request_queue *queue, const struct oriel_memory *memory,
+                         const struct iovec *out, size_t count)
 {
+    if (queue->options->wrote != NULL && count != 0)
+        queue->options->wrote(queue->options->opaque, memory, out, count);
+}
+
+/* The request of queue->chain is done. */
+static void complete(struct request_queue *queue, size_t len)
+{
+    const struct split_queue_chain *chain = &queue->chain;
+    tell_written(queue, queue->memory, chain->iov + chain->in_count, chain->out_count);
     bool locked = lock_used(queue);
-    split_queue_push(&queue->ring, head, (uint32_t)len);
+    split_queue_push(&queue->ring, chain->head, (uint32_t)len);
     unlock_used(queue, locked);
     queue->batch_requests++;
     queue->batch_bytes += len;
@@ -102,6 +112,7 @@ static struct oriel_fuse_request request_of(const struct request_queue *queue, c
 static void finish_handed_off(struct handed_off_request *request, size_t len)
 {
     struct request_queue *queue = request->queue;
+    tell_written(queue, request->memory, request->iov + request->in_count, request->out_count);
     pthread_mutex_lock(&queue->used_lock);
     split_queue_push(&queue->ring, request->head, (uint32_t)len);
     bool wanted = split_queue_publish(&queue->ring);
@@ -162,7 +173,7 @@ static void serve_good(struct request_queue *queue)
     if (queue->options->pool != NULL && oriel_fuse_server_weight(server, &request) == ORIEL_FUSE_MAY_BLOCK &&
         hand_off(queue))
         return;
-    complete(queue, chain->head, oriel_fuse_server_handle(server, &request));
+    complete(queue, oriel_fuse_server_handle(server, &request));
 }
 
 static void serve(struct request_queue *queue)
@@ -176,7 +187,7 @@ static void serve(struct request_queue *queue)
     count(&queue->counters.dropped);
     ORIEL_TRACE(queue->options->trace, "virtio queue %u: head %u dropped: %s", queue->number, chain->head,
                 chain->verdict == SPLIT_QUEUE_FAULT ? "bad address" : "bad order or length");
-    complete(queue, chain->head, chain->verdict == SPLIT_QUEUE_FAULT ? fault_reply(chain) : 0);
+    complete(queue, chain->verdict == SPLIT_QUEUE_FAULT ? fault_reply(chain) : 0);
 }
 
 /* ---- run state ---- */
@@ -249,7 +260,7 @@ void request_queue_refresh_memory(struct request_queue *queue)
 }
 
 /* Serves until the ring is empty, the queue breaks or somebody wants it to stop. */
-static int serve_available(struct request_queue *queue)
+static int serve_available(struct request_queue *queue, bool ask_for_kick)
 {
     int taken = 0;
     split_queue_disable_kicks(&queue->ring);
@@ -266,17 +277,17 @@ static int serve_available(struct request_queue *queue)
         }
         publish_batch(queue);
     } while (queue->ring.broken == NULL && !atomic_load_explicit(&queue->stop_wanted, memory_order_relaxed) &&
-             split_queue_enable_kicks(&queue->ring));
+             ask_for_kick && split_queue_enable_kicks(&queue->ring));
     return taken;
 }
 
-int request_queue_process(struct request_queue *queue)
+int request_queue_process(struct request_queue *queue, bool ask_for_kick)
 {
     enum request_queue_state met = claim(queue, REQUEST_QUEUE_BUSY);
     if (met != REQUEST_QUEUE_IDLE)
         return met == REQUEST_QUEUE_STOPPED ? -ENXIO : -EBUSY;
     count(&queue->counters.kicks);
-    int taken = queue->ring.broken == NULL ? serve_available(queue) : 0;
+    int taken = queue->ring.broken == NULL ? serve_available(queue, ask_for_kick) : 0;
     bool broken = queue->ring.broken != NULL;
     if (broken)
         tell_broken(queue);

@@ -75,7 +75,8 @@ void request_queue_destroy(struct request_queue *queue);
 int request_queue_start(struct request_queue *queue, const struct oriel_virtio_queue_setup *setup,
                         uint64_t features);
 void request_queue_stop(struct request_queue *queue, struct oriel_virtio_queue_setup *state);
-int request_queue_process(struct request_queue *queue);
+/* ask_for_kick: before it returns with an empty queue. */
+int request_queue_process(struct request_queue *queue, bool ask_for_kick);
 
 /* The map changed: an idle queue takes it over now. */
 void request_queue_refresh_memory(struct request_queue *queue);

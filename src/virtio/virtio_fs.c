@@ -188,7 +188,12 @@ void oriel_virtio_fs_queue_stop(struct oriel_virtio_fs *device, uint16_t queue,
 
 int oriel_virtio_fs_process(struct oriel_virtio_fs *device, uint16_t queue)
 {
-    return queue < device->queue_count ? request_queue_process(&device->queues[queue]) : -ENXIO;
+    return queue < device->queue_count ? request_queue_process(&device->queues[queue], true) : -ENXIO;
+}
+
+int oriel_virtio_fs_poll(struct oriel_virtio_fs *device, uint16_t queue)
+{
+    return queue < device->queue_count ? request_queue_process(&device->queues[queue], false) : -ENXIO;
 }
 
 void oriel_virtio_fs_reset(struct oriel_virtio_fs *device)

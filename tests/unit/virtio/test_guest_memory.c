@@ -274,6 +274,24 @@ static void random_ranges_match_the_regions(void **state)
     }
 }
 
+static void host_addresses_lead_back_to_the_guest(void **state)
+{
+    (void)state;
+    struct oriel_memory_region regions[] = {{.gpa = 0x10000, .len = sizeof(first), .host = first},
+                                            {.gpa = 0x4000, .len = sizeof(second), .host = second}};
+    struct oriel_memory *memory = make(regions, 2);
+    uint64_t gpa = 0, len = 0;
+    assert_true(oriel_memory_gpa_of(memory, first, &gpa, &len));
+    assert_int_equal(gpa, 0x10000);
+    assert_int_equal(len, sizeof(first));
+    assert_true(oriel_memory_gpa_of(memory, second + sizeof(second) - 1, &gpa, &len));
+    assert_int_equal(gpa, 0x4000 + sizeof(second) - 1);
+    assert_int_equal(len, 1);
+    assert_false(oriel_memory_gpa_of(memory, &gpa, &gpa, &len));
+    assert_false(oriel_memory_gpa_of(memory, NULL, &gpa, &len));
+    oriel_memory_unref(memory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +307,7 @@ int main(void)
         cmocka_unit_test(rings_are_never_in_a_guarded_region),
         cmocka_unit_test(the_last_reference_releases),
         cmocka_unit_test(random_ranges_match_the_regions),
+        cmocka_unit_test(host_addresses_lead_back_to_the_guest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
