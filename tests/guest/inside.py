@@ -2,7 +2,7 @@
 """Boots the guests of one kernel, one after the other, and keeps what they print. Runs where /dev/kvm is: on the
 machine itself, or in scripts/nested. What it leaves in WORK is judged by test_guest.py, outside.
 
-usage: inside.py WORK ORIEL KERNEL MODULES
+usage: inside.py WORK ORIEL KERNEL-FOLDER
 """
 
 import os
@@ -25,10 +25,11 @@ def answer(share):
         request.unlink()
 
 
-def boot(scenario, work, oriel, kernel, modules):
+def boot(scenario, work, oriel, kernel):
     share = work / scenario.name
     trace = Path(tempfile.mkdtemp()) / "trace"  # in RAM when this is the emulated machine
-    argv = [oriel, "run", "--kernel", kernel, "--modules", modules, "--trace", trace,
+    argv = [oriel, "run", "--kernel", kernel / scenario.image, "--modules", kernel / "modules", "--trace", trace,
+            f"--stats={work / scenario.name}.stats",
             "--share", f"{share}:share,dax={scenario.window}" + (",ro" if scenario.read_only else ""),
             "--", "./guest_suite", *scenario.groups]
     start = time.monotonic()
@@ -50,9 +51,9 @@ def boot(scenario, work, oriel, kernel, modules):
 
 
 def main():
-    work, oriel, kernel, modules = Path(sys.argv[1]), *sys.argv[2:]
+    work, oriel, kernel = map(Path, sys.argv[1:])
     for scenario in ALL:
-        boot(scenario, work, oriel, kernel, modules)
+        boot(scenario, work, oriel, kernel)
 
 
 main()

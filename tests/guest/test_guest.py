@@ -29,12 +29,6 @@ MIB = 1024 * 1024
 LIMIT = 400  # seconds for the emulated machine with all guests in it
 
 
-def has_virtualization():
-    """As scripts/run decides it: flags of the processor, and a device that opens."""
-    flags = set(Path("/proc/cpuinfo").read_text().split())
-    return bool(flags & {"vmx", "svm"}) and os.access("/dev/kvm", os.R_OK | os.W_OK)
-
-
 def prepare(scenario, suite, share):
     """The share's files, made by the host."""
     share.mkdir()
@@ -82,6 +76,85 @@ def judge_hashes(script, scenario, share, output):
             wrong.append(f"{name} differs")
     script.point(published and not wrong, f"{scenario.name}: the {len(published)} files the guest wrote arrived whole",
                  "\n".join(wrong) or "the guest named no file")
+
+
+def steps_of(trace):
+    """Requests by operation, for each step that the guest marked by looking up a name "@STEP"."""
+    steps, current = {}, Counter()
+    for operation, rest in re.findall(r"fuse > (\w+)(.*)", trace):
+        if mark := re.search(r'"@([\w-]+)"', rest):
+            current = steps.setdefault(mark[1], Counter())
+        else:
+            current[operation] += 1
+    return steps
+
+
+def judge_steps(script, trace):
+    """What the group `counted` did, request by request."""
+    steps = steps_of(trace)
+
+    def point(step, good, name):
+        counts = steps.get(step)
+        script.point(counts is not None and good(counts), f"files: {name}", f"{step}: {dict(counts or {})}")
+
+    point("first-read", lambda n: n["READ"] == 0 and n["SETUPMAPPING"] == 32,
+          "the first read of 64 MiB takes 32 mappings and no READ")
+    point("second-read", lambda n: n.total() == 0, "the second read of 64 MiB takes no request at all")
+    point("mapped-loads", lambda n: n.total() == 0, "loads from what was read take no request either")
+    point("stores", lambda n: n["WRITE"] == 0 and n["SETUPMAPPING"] == 4, "stores to 8 MiB take 4 mappings and no WRITE")
+    point("fsync", lambda n: n["FSYNC"] == 1 and n["WRITE"] == 0, "fsync of stored data is one FSYNC")
+    inits = len(re.findall(r"fuse > INIT", trace))
+    script.point(inits == 4, "files: each of four mounts began with INIT", f"{inits} INIT")
+
+
+def judge_counters(script, scenario, text):
+    """The table that oriel printed at the end."""
+    table = {name.strip(): int(value) for name, value in re.findall(r"^(.*?\S)\s{2,}(\d+)", text, re.MULTILINE)}
+
+    def point(good, name, *rows):
+        found = {row: table.get(row) for row in rows}
+        script.point(None not in found.values() and good(*found.values()), f"{scenario.name}: {name}", found)
+
+    point(lambda setups: setups > 0, "data came through the window", "SETUPMAPPING")
+    point(lambda reads: reads == 0, "no data came by READ", "bytes moved by READ")
+    point(lambda bad: bad == 0, "no request was malformed", "malformed")
+    if scenario.name == "window":
+        point(lambda removed: removed > 0, "the guest gave ranges back", "REMOVEMAPPING ranges")
+        point(lambda peak: peak <= 32 * MIB, "the window showed no more than its size", "at once, at most")
+    if scenario.name == "host-truncate":
+        point(lambda accesses: accesses > 0, "the machine met accesses without a page", "accesses without a page")
+
+
+def judge_scenario(script, scenario, work):
+    def kept(kind):
+        path = work / f"{scenario.name}.{kind}"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    output, complaints = kept("out").replace("\r\n", "\n"), kept("err")
+    for line in complaints.splitlines()[-40:]:
+        print(f"# {scenario.name}: {line}")
+    script.point(kept("status") == "0", f"{scenario.name}: the guest ran and ended by itself",
+                 f"status {kept('status')}\n" + "\n".join(output.splitlines()[-40:]))
+    judge_guest(script, scenario, output)
+    judge_hashes(script, scenario, work / scenario.name, output)
+    judge_counters(script, scenario, kept("stats"))
+    if "counted" in scenario.groups:
+        judge_steps(script, kept("trace"))
+
+
+def guests(script, suite, work, oriel, series):
+    kernel = Path(subprocess.run([SOURCE / "scripts/kernels", "path", series, "vmlinux"], check=True,
+                                 stdout=subprocess.PIPE, text=True).stdout.strip()).parent
+    for scenario in ALL:
+        prepare(scenario, suite, work / scenario.name)
+    done = subprocess.run([SOURCE / "scripts/with-kvm", "--timeout", str(LIMIT), "--mem", "2560", "--rw", work, "--",
+                           "python3", HERE / "inside.py", work, oriel, kernel],
+                          capture_output=True, text=True, errors="replace")
+    for line in (done.stdout + done.stderr).splitlines()[-60:]:
+        print(f"# {line}")
+    script.point(done.returncode == 0, "all guests were run", done.returncode)
+    for scenario in ALL:
+        judge_scenario(script, scenario, work)
 
 
 def main():
