@@ -125,7 +125,8 @@ def whole_run_fails():
 def main():
     script = Script()
     for test in (plain_points, several_plans_add_up, missing_plan, short_and_long_counts, bail_out,
-                 skips_need_reasons, reasons_of_failures, status_and_output, time_limit, stray_process, temporary_folder, whole_run_fails):
+                 skips_need_reasons, reasons_of_failures, status_and_output, time_limit, stray_process,
+                 temporary_folder, whole_run_fails):
         script.run(test, test.__name__)
     if os.geteuid() == 0:
         script.run(stray_mount, "stray_mount")

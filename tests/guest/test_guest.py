@@ -101,7 +101,8 @@ def judge_steps(script, trace):
           "the first read of 64 MiB takes 32 mappings and no READ")
     point("second-read", lambda n: n.total() == 0, "the second read of 64 MiB takes no request at all")
     point("mapped-loads", lambda n: n.total() == 0, "loads from what was read take no request either")
-    point("stores", lambda n: n["WRITE"] == 0 and n["SETUPMAPPING"] == 4, "stores to 8 MiB take 4 mappings and no WRITE")
+    point("stores", lambda n: n["WRITE"] == 0 and n["SETUPMAPPING"] == 4,
+          "stores to 8 MiB take 4 mappings and no WRITE")
     point("fsync", lambda n: n["FSYNC"] == 1 and n["WRITE"] == 0, "fsync of stored data is one FSYNC")
     inits = len(re.findall(r"fuse > INIT", trace))
     script.point(inits == 4, "files: each of four mounts began with INIT", f"{inits} INIT")

@@ -31,7 +31,8 @@ def streams_and_status(script):
 
 
 def devices(script):
-    done = nested("--", "python3", "-c", "import fcntl\nprint(fcntl.ioctl(open('/dev/kvm'), 0xae00))\nopen('/dev/userfaultfd')")
+    done = nested("--", "python3", "-c",
+                  "import fcntl\nprint(fcntl.ioctl(open('/dev/kvm'), 0xae00))\nopen('/dev/userfaultfd')")
     script.point(done.stdout == "12\n", "/dev/kvm answers and /dev/userfaultfd opens", done.stdout + done.stderr)
 
 
@@ -71,8 +72,10 @@ def shares(script):
 
 def limits(script):
     start = time.monotonic()
-    done = subprocess.run([SOURCE / "scripts/nested", "--timeout", "5", "--", "sleep", "600"], capture_output=True, text=True)
-    script.point(done.returncode == 124 and time.monotonic() - start < 30, "the time limit ends the machine", done.stderr)
+    done = subprocess.run([SOURCE / "scripts/nested", "--timeout", "5", "--", "sleep", "600"],
+                          capture_output=True, text=True)
+    script.point(done.returncode == 124 and time.monotonic() - start < 30, "the time limit ends the machine",
+                 done.stderr)
     done = nested("--rw", "/no/such/folder", "--", "true")
     script.point(done.returncode == 125 and "/no/such/folder" in done.stderr, "a wrong --rw is refused", done.stderr)
 
