@@ -3,10 +3,15 @@
  * capabilities, MSI-X, and the shared-memory capability of the DAX window. The VMM owns the bus: it routes
  * configuration and BAR accesses here.
  *
- * BAR 0: 64-bit memory: common configuration, ISR, device configuration, notifications (one 4-byte doorbell a
- * queue) BAR 2: 64-bit memory: MSI-X table and PBA BAR 4: 64-bit prefetchable: the DAX window (shared memory
- * id 0); absent without one. Accesses to it never come here: the VMM gives the hypervisor a memory region
- * over the mapper's pages.
+ *   BAR 0  64-bit memory: common configuration, ISR, device configuration, notifications (a 4-byte doorbell
+ *          for each queue)
+ *   BAR 2  64-bit memory: MSI-X table and PBA
+ *   BAR 4  64-bit prefetchable: the DAX window (shared memory id 0); absent without one. Accesses to it never
+ *          come here: the VMM gives the hypervisor a memory region over the mapper's pages.
+ *
+ * Any thread may call any function here, but for create and destroy. What a guest writes, wherever it writes
+ * it, leads to a defined state of the device and to nothing else. The bus-master bit is kept and not acted
+ * upon.
  */
 #ifndef ORIEL_VIRTIO_PCI_H
 #define ORIEL_VIRTIO_PCI_H
@@ -31,7 +36,10 @@ struct oriel_virtio_pci_options {
     struct oriel_virtio_fs *device; /* must outlive the function */
     uint64_t window_len;            /* BAR 4: a power of two >= 2 MiB, or 0 for no window */
 
-    /* All callbacks run on the thread that did the access; any may be NULL. */
+    /*
+     * The callbacks run on the thread that did the access (msix_fire and intx also on those that raise an
+     * interrupt); any may be NULL. They must not call back into this function of the bus.
+     */
     /* The guest enabled, moved or disabled BAR decoding: address is meaningful while enabled. */
     void (*bar_changed)(void *opaque, unsigned bar, bool enabled, uint64_t address, uint64_t len);
     /* The message of an MSI-X vector changed, or it was masked/unmasked (masked: address and data are the
@@ -42,10 +50,13 @@ struct oriel_virtio_pci_options {
     /* Fires vector `vector`. The function calls this only when the vector is enabled and unmasked; else it
      * sets the pending bit. */
     void (*msix_fire)(void *opaque, uint16_t vector);
-    /* A queue was started or stopped: connect or disconnect its doorbell and its thread. Called after start,
-     * before stop. */
+    /*
+     * A queue was started or stopped: connect or disconnect its doorbell and its thread. Called after start,
+     * before stop; must not wait for a running oriel_virtio_fs_process(): that is waited for afterwards, and
+     * a later call of it says -ENXIO.
+     */
     void (*queue_changed)(void *opaque, uint16_t queue, bool running);
-    /* The doorbell was written through bar_write (no ioeventfd took it). */
+    /* The doorbell was written through bar_write (no ioeventfd took it). Whether or not the queue runs. */
     void (*queue_kicked)(void *opaque, uint16_t queue);
     void *opaque;
     struct oriel_trace *trace;
