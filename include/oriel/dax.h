@@ -28,6 +28,9 @@ extern "C" {
 #define ORIEL_DAX_READ  UINT32_C(1)
 #define ORIEL_DAX_WRITE UINT32_C(2)
 
+/* With an access: see oriel_dax_fault(). */
+#define ORIEL_DAX_AGAIN UINT32_C(4)
+
 /* A file to be mapped, as the source hands it out. */
 struct oriel_dax_file {
     int fd;            /* open for reading, and for writing where max_prot says so */
@@ -65,7 +68,8 @@ struct oriel_dax_options {
     uint64_t granule; /* power of two, 4 KiB to 64 KiB, at least the host page and mapper->min_granule; 0 = 16
                          KiB */
     uint64_t cap_bytes; /* bound on the sum of slot lengths; 0 = window_len */
-    uint64_t cap_slots; /* bound on the number of slots; 0 = what cap_bytes and the granule allow */
+    uint64_t cap_slots; /* bound on the number of slots, exact as cap_bytes; 0 = what cap_bytes and the
+                           granule allow */
     enum oriel_dax_overlap overlap;
     bool read_only;                        /* refuse WRITE with -EROFS */
     const struct oriel_dax_source *source; /* copied; its opaque must outlive the session */
@@ -124,13 +128,15 @@ enum oriel_dax_fault_result {
 
 /*
  * A stage-2 fault at guest-physical address gpa; access is ORIEL_DAX_READ or ORIEL_DAX_WRITE (an instruction
- * fetch is READ). Binds a SAVED slot; turns a READ slot into READ | WRITE for a write where share and file
- * allow (the Linux guest has a race that needs it); waits while another thread changes the range. Single
- * flight: one map call per slot however many threads fault. Returns an oriel_dax_fault_result (>= 0), or
- *   -EACCES   a write that share or file refuse: inject an abort, do not re-run
- *   -ENODATA  past the end of the file (truncated on the host): inject an abort, do not re-run
- *   -EINVAL   access is neither READ nor WRITE
- *   -ENOSPC, -ENOENT, -ESTALE, -ENODEV, -EIO   the slot stays SAVED; a retry may work
+ * fetch is READ). ORIEL_DAX_AGAIN is added when the vCPU faults at the address at which its last fault was
+ * answered RESUME: the session then also looks whether the page is still inside the file, so that a guest on
+ * a truncated file gets its abort instead of faulting for ever. Binds a SAVED slot; turns a READ slot into
+ * READ | WRITE for a write where share and file allow (the Linux guest has a race that needs it); waits while
+ * another thread changes the range. Single flight: one map call per slot however many threads fault. Returns
+ * an oriel_dax_fault_result (>= 0), or -EACCES   a write that share or file refuse: inject an abort, do not
+ * re-run -ENODATA  past the end of the file (truncated on the host): inject an abort, do not re-run -EINVAL
+ * access is neither READ nor WRITE -ENOSPC, -ENOENT, -ESTALE, -ENODEV, -EIO   the slot stays SAVED; a retry
+ * may work
  */
 int oriel_dax_fault(struct oriel_dax *dax, uint64_t gpa, uint32_t access);
 
@@ -148,16 +154,21 @@ int64_t oriel_dax_bind_all(struct oriel_dax *dax);
 /* Drops every slot: device reset, FUSE_DESTROY, a further FUSE_INIT. */
 void oriel_dax_reset(struct oriel_dax *dax);
 
-/* Counters since the session was made. Each is exact; together they are no snapshot of one moment. */
+/*
+ * Counters since the session was made. Each is exact once the calls it counts have returned; together they
+ * are no picture of one moment. Walks the table to count the slots: microseconds for a window of some GiB.
+ */
 struct oriel_dax_stats {
     uint64_t setups, setup_errors;
     uint64_t removes, remove_errors; /* removes counts entries */
     uint64_t replaced, splits, upgrades;
-    uint64_t faults, fault_binds, fault_upgrades, fault_errors, fault_waits;
+    uint64_t faults; /* those that found the slot not ready; one that finds it bound costs nothing, not even a
+                        count */
+    uint64_t fault_binds, fault_upgrades, fault_errors;
+    uint64_t waits;        /* times a call slept until another one had finished with the same range */
     uint64_t maps, unmaps; /* mapper calls */
     uint64_t mapped_bytes, cap_bytes;
-    uint64_t slots, bound, saved;
-    uint64_t peak_mapped_bytes;
+    uint64_t slots, bound, saved; /* a slot is bound when its first byte is */
 };
 void oriel_dax_stats(struct oriel_dax *dax, struct oriel_dax_stats *out);
 

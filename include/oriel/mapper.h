@@ -122,8 +122,11 @@ struct oriel_recorded {
 struct oriel_recorded oriel_recorder_at(struct oriel_recorder *recorder, uint64_t offset);
 
 struct oriel_recorder_counts {
-    uint64_t maps, unmaps, failures;
+    uint64_t maps, unmaps, failures; /* calls, and how many of them failed on demand */
     uint64_t mapped_bytes;
+    uint64_t
+        violations; /* calls that broke a promise of the session: unaligned, outside the window, empty, no
+                       open descriptor, or overlapping a call that was still running. They fail with EIO. */
 };
 struct oriel_recorder_counts oriel_recorder_counts(struct oriel_recorder *recorder);
 

@@ -1,0 +1,201 @@
+/* FUSE_REMOVEMAPPING, and dropping everything. */
+#include <oriel/dax.h>
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/checked.h"
+#include "dax/change.h"
+#include "dax/drop.h"
+
+/* A Linux guest with 4 KiB pages sends at most this many entries in one request. */
+#define BATCH 256
+
+static bool shows_nothing(struct oriel_dax *dax, uint64_t start, uint64_t end)
+{
+    uint64_t block = start >> BLOCK_SHIFT;
+    if (block != (end - 1) >> BLOCK_SHIFT)
+        return false;
+    return (atomic_load(&dax->words[block]) & (WORD_CLAIMED | WORD_KIND)) == WORD_NONE;
+}
+
+/* Removes what [start, end) shows, with one call of the mapper; `entries` of the guest's list lie in it. */
+static int remove_run(struct oriel_dax *dax, uint64_t start, uint64_t end, uint64_t entries)
+{
+    static const struct content nothing = {.nothing = true};
+    struct change change;
+    if (shows_nothing(dax, start, end)) {
+        dax_count(dax, COUNT_REMOVES_WITHOUT_UNMAP, entries);
+        return 0;
+    }
+    change_start(dax, start, end, &nothing, &change);
+    if (change.overlap == 0) {
+        change_give_up(dax, &change, false);
+        dax_count(dax, COUNT_REMOVES_WITHOUT_UNMAP, entries);
+        return 0;
+    }
+    unsigned shard = dax_shard(dax);
+    int64_t more_slots = change_slots(&change);
+    if (dax->limit_slots && more_slots > 0 && !budget_take(&dax->slots, shard, (uint64_t)more_slots)) {
+        change_give_up(dax, &change, false);
+        return -ENOSPC;
+    }
+    int err = change_plan(dax, &change);
+    if (err == 0) {
+        err = dax_unmap(dax, change.shown_from, change.shown_to - change.shown_from);
+        if (err != 0)
+            dax_count(dax, COUNT_UNMAPS, 1);
+    }
+    if (err != 0) {
+        if (dax->limit_slots && more_slots > 0)
+            budget_untake(&dax->slots, shard, (uint64_t)more_slots);
+        change_give_up(dax, &change, false);
+        return err;
+    }
+    change_publish(dax, &change);
+    budget_give(&dax->bytes, shard, change.overlap >> dax->granule_shift, 1);
+    if (entries > 1)
+        dax_count(dax, COUNT_REMOVES_WITHOUT_UNMAP, entries - 1);
+    if (dax->limit_slots && more_slots < 0)
+        budget_give(&dax->slots, shard, (uint64_t)-more_slots, 1);
+    if (change_splits(&change) > 0)
+        dax_count(dax, COUNT_SPLITS, change_splits(&change));
+    return 0;
+}
+
+static bool is_valid(const struct oriel_dax *dax, const struct oriel_dax_range *range)
+{
+    return range->len != 0 && is_aligned(range->moffset | range->len, dax->granule) &&
+           range_within(range->moffset, range->len, dax->window_len);
+}
+
+static int remove_one(struct oriel_dax *dax, const struct oriel_dax_range *range)
+{
+    int err = remove_run(dax, range->moffset, range->moffset + range->len, 1);
+    if (err != 0)
+        dax_count(dax, COUNT_REMOVE_ERRORS, 1);
+    return err;
+}
+
+/* Insertion sort: the lists are short and, from a Linux guest, runs that go up or down. */
+static void sort_ranges(struct oriel_dax_range *ranges, size_t count)
+{
+    bool falling = count > 1 && ranges[0].moffset > ranges[count - 1].moffset;
+    for (size_t i = 0; falling && i < count / 2; i++) {
+        struct oriel_dax_range swapped = ranges[i];
+        ranges[i] = ranges[count - 1 - i];
+        ranges[count - 1 - i] = swapped;
+    }
+    for (size_t i = 1; i < count; i++) {
+        struct oriel_dax_range range = ranges[i];
+        size_t k = i;
+        for (; k > 0 && ranges[k - 1].moffset > range.moffset; k--)
+            ranges[k] = ranges[k - 1];
+        ranges[k] = range;
+    }
+}
+
+/* Removes sorted valid ranges, those that touch each other together; one by one where that fails. */
+static int remove_sorted(struct oriel_dax *dax, const struct oriel_dax_range *ranges, size_t count)
+{
+    int first_err = 0;
+    for (size_t i = 0, next; i < count; i = next) {
+        uint64_t end = ranges[i].moffset + ranges[i].len;
+        for (next = i + 1; next < count && ranges[next].moffset <= end; next++)
+            end = max_u64(end, ranges[next].moffset + ranges[next].len);
+        if (next > i + 1 && remove_run(dax, ranges[i].moffset, end, next - i) == 0)
+            continue;
+        for (size_t k = i; k < next; k++) {
+            int err = remove_one(dax, &ranges[k]);
+            if (first_err == 0)
+                first_err = err;
+        }
+    }
+    return first_err;
+}
+
+int oriel_dax_remove(struct oriel_dax *dax, const struct oriel_dax_range *ranges, size_t count)
+{
+    int first_err = 0;
+    for (size_t done = 0; done < count;) {
+        struct oriel_dax_range batch[BATCH];
+        size_t used = 0;
+        for (; done < count && used < BATCH; done++) {
+            struct oriel_dax_range range = ranges[done];
+            ORIEL_TRACE(dax->trace, "dax remove moffset=%#llx len=%#llx", (unsigned long long)range.moffset,
+                        (unsigned long long)range.len);
+            if (is_valid(dax, &range)) {
+                batch[used++] = range;
+                continue;
+            }
+            dax_count(dax, COUNT_REMOVE_ERRORS, 1);
+            first_err = first_err != 0 ? first_err : -EINVAL;
+        }
+        sort_ranges(batch, used);
+        int err = remove_sorted(dax, batch, used);
+        first_err = first_err != 0 ? first_err : err;
+    }
+    ORIEL_TRACE(dax->trace, "dax remove count=%zu -> %d", count, first_err);
+    return first_err;
+}
+
+/* ---- everything ---- */
+
+/* Empties one block; the gate is closed. */
+static void drop_block(struct oriel_dax *dax, uint64_t block)
+{
+    uint64_t word = claimed_word(dax, block);
+    if (word_kind(word) == WORD_FINE)
+        free(record_fine(block_record(dax, block, word)));
+    atomic_store(&dax->words[block],
+                 (word & WORD_VERSION) | ((word & WORD_GENERATION) + WORD_GENERATION_ONE) | WORD_NONE);
+}
+
+static void unmap_blocks(struct oriel_dax *dax, uint64_t first, uint64_t last)
+{
+    uint64_t start = block_start(first), end = block_start(last) + block_length(dax, last);
+    dax_count(dax, COUNT_UNMAPS, 1);
+    /* An error is traced; the slots are gone for the guest all the same, and the next setup replaces. */
+    (void)dax_unmap(dax, start, end - start);
+}
+
+static void drop_chunk(struct oriel_dax *dax, uint64_t chunk)
+{
+    uint64_t begin = chunk << CHUNK_SHIFT;
+    uint64_t end = min_u64(begin + (UINT64_C(1) << CHUNK_SHIFT), dax->block_count);
+    uint64_t first = end, last = begin;
+    for (uint64_t block = begin; block < end; block++) {
+        if (word_kind(claimed_word(dax, block)) == WORD_NONE)
+            continue;
+        first = min_u64(first, block);
+        last = block;
+    }
+    if (first == end)
+        return;
+    unmap_blocks(dax, first, last);
+    for (uint64_t block = first; block <= last; block++) {
+        if (word_kind(claimed_word(dax, block)) != WORD_NONE)
+            drop_block(dax, block);
+    }
+}
+
+void dax_drop_all(struct oriel_dax *dax)
+{
+    for (uint64_t chunk = 0; chunk << CHUNK_SHIFT < dax->block_count; chunk++) {
+        if (atomic_load(&dax->chunk_used[chunk]))
+            drop_chunk(dax, chunk);
+    }
+    budget_set_used(&dax->bytes, 0);
+    if (dax->limit_slots)
+        budget_set_used(&dax->slots, 0);
+}
+
+void oriel_dax_reset(struct oriel_dax *dax)
+{
+    pthread_mutex_lock(&dax->maintenance);
+    gate_close(dax);
+    dax_drop_all(dax);
+    gate_open(dax);
+    pthread_mutex_unlock(&dax->maintenance);
+    ORIEL_TRACE(dax->trace, "dax reset");
+}
