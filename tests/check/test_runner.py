@@ -81,8 +81,13 @@ def stray_process():
     sandbox.GRACE_SECONDS = 0.3
     got = shell("setsid sleep 61 & echo done")
     expect(len(got.leftovers), 1)
-    if subprocess.run(["pgrep", "-fx", "sleep 61"], capture_output=True).stdout:
-        raise AssertionError("the stray process lives on")
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            alive = cmdline.read_bytes() == b"sleep\0" b"61\0"
+        except OSError:
+            continue
+        if alive:
+            raise AssertionError("the stray process lives on")
 
 
 def temporary_folder():
