@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,16 +75,21 @@ static uint64_t grab_up_to(_Atomic uint64_t *pool, uint64_t most)
     return taken;
 }
 
-/* Grabs all that the shards have; *calls is the number of calls seen so far, which grows with any change. */
-static uint64_t sweep(struct budget *budget, uint64_t *calls)
+/*
+ * Grabs all that the shards have; *calls is the number of calls seen so far, which grows with any change. False in
+ * *still when somebody is moving units, which are then nowhere to be seen.
+ */
+static uint64_t sweep(struct budget *budget, uint64_t *calls, bool *still)
 {
     uint64_t hand = 0;
+    *still = true;
     *calls = 0;
     for (unsigned i = 0; i < budget->shard_count; i++) {
         struct budget_shard *shard = &budget->shards[i];
         hand += grab(&shard->may_take) + grab(&shard->given);
         *calls += atomic_load(&shard->takes) + atomic_load(&shard->gives) +
                   count_of(atomic_load(&shard->may_take)) + count_of(atomic_load(&shard->given));
+        *still = *still && atomic_load(&shard->moving) == 0;
     }
     return hand;
 }
@@ -96,32 +102,61 @@ static uint64_t sweep(struct budget *budget, uint64_t *calls)
 static uint64_t gather_all(struct budget *budget, uint64_t hand, uint64_t units)
 {
     uint64_t before, calls;
-    hand += grab_up_to(&budget->pool, UINT64_MAX) + sweep(budget, &calls);
+    bool still_before, still;
+    hand += grab_up_to(&budget->pool, UINT64_MAX) + sweep(budget, &calls, &still);
     while (hand < units) {
         before = calls;
-        uint64_t found = sweep(budget, &calls);
+        still_before = still;
+        uint64_t found = sweep(budget, &calls, &still);
         hand += found;
-        if (found == 0 && calls == before)
+        if (found == 0 && calls == before && still_before && still)
             break;
+        if (found == 0)
+            sched_yield();
     }
     return hand;
+}
+
+/* What a shard keeps of what it has got beyond its need: little enough that others do not come for it at once. */
+static uint64_t fair_part(const struct budget *budget, uint64_t spare)
+{
+    return min_u64(budget->lease, spare / (2 * (uint64_t)budget->shard_count));
 }
 
 static bool take_slowly(struct budget *budget, struct budget_shard *own, uint64_t units)
 {
     pthread_mutex_lock(&budget->gather);
     uint64_t hand = grab(&own->may_take) + grab(&own->given);
-    if (hand < units + budget->lease)
-        hand += grab_up_to(&budget->pool, units + budget->lease - hand);
+    uint64_t want = units + fair_part(budget, atomic_load(&budget->pool));
+    if (hand < want)
+        hand += grab_up_to(&budget->pool, want - hand);
     if (hand < units)
         hand = gather_all(budget, hand, units);
     bool enough = hand >= units;
+    uint64_t keep =
+        enough ? min_u64(hand - units, max_u64(want - units, fair_part(budget, hand - units))) : 0;
+    atomic_fetch_add(&budget->pool, hand - keep - (enough ? units : 0));
     if (enough)
-        atomic_fetch_add(&own->may_take, hand - units + COUNT_ONE);
-    else
-        atomic_fetch_add(&budget->pool, hand);
+        atomic_fetch_add(&own->may_take, keep + COUNT_ONE);
     fold_count(&own->may_take, &own->takes);
     pthread_mutex_unlock(&budget->gather);
+    return enough;
+}
+
+/*
+ * What was given back to the own shard will do as well; all of it moves over, so that the next takes are fast
+ * again. `moving` tells a gatherer that there is something which it cannot see.
+ */
+static bool take_given(struct budget_shard *own, uint64_t units)
+{
+    if (units_of(atomic_load_explicit(&own->given, memory_order_relaxed)) < units)
+        return false;
+    atomic_fetch_add(&own->moving, 1);
+    uint64_t hand = grab(&own->given);
+    bool enough = hand >= units;
+    atomic_fetch_add(&own->may_take, enough ? hand - units + COUNT_ONE : hand);
+    atomic_fetch_sub(&own->moving, 1);
+    fold_count(&own->may_take, &own->takes);
     return enough;
 }
 
@@ -131,7 +166,7 @@ bool budget_take(struct budget *budget, unsigned shard, uint64_t units)
     uint64_t seen = atomic_load_explicit(&own->may_take, memory_order_relaxed);
     do {
         if (units_of(seen) < units)
-            return take_slowly(budget, own, units);
+            return take_given(own, units) || take_slowly(budget, own, units);
     } while (!atomic_compare_exchange_weak(&own->may_take, &seen, seen - units + COUNT_ONE));
     if (seen & COUNT_HIGH)
         fold_count(&own->may_take, &own->takes);
@@ -187,7 +222,8 @@ void budget_set_used(struct budget *budget, uint64_t used)
     assert(used <= budget->limit);
     pthread_mutex_lock(&budget->gather);
     uint64_t calls;
-    sweep(budget, &calls);
+    bool still;
+    sweep(budget, &calls, &still);
     atomic_store(&budget->pool, budget->limit - used);
     pthread_mutex_unlock(&budget->gather);
 }

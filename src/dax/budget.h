@@ -25,6 +25,7 @@ struct budget_shard {
     _Atomic uint64_t given;
     _Atomic uint64_t takes, gives; /* counts that no longer fit above */
     _Atomic uint64_t untakes;
+    _Atomic uint64_t moving; /* threads that hold units on their way from given to may_take */
 };
 
 struct budget {

@@ -87,6 +87,17 @@ void claim_first(struct oriel_dax *dax, uint64_t block)
     }
 }
 
+bool claim_try(struct oriel_dax *dax, uint64_t block, uint64_t seen)
+{
+    mark_chunk_used(dax, block);
+    if (!atomic_compare_exchange_strong(&dax->words[block], &seen, seen | WORD_CLAIMED))
+        return false;
+    if (__builtin_expect(!(atomic_load(&dax->phase) & PHASE_GATE), 1))
+        return true;
+    back_off(&dax->words[block], seen | WORD_CLAIMED);
+    return false;
+}
+
 void claim_further(struct oriel_dax *dax, uint64_t block)
 {
     _Atomic uint64_t *word = &dax->words[block];

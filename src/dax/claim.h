@@ -22,6 +22,9 @@ void claim_release(struct oriel_dax *dax, const struct claim *claim);
 void claim_first(struct oriel_dax *dax, uint64_t block);
 void claim_further(struct oriel_dax *dax, uint64_t block);
 
+/* Claims one block as the first if its word is still `seen` (not claimed) and the gate is open. */
+bool claim_try(struct oriel_dax *dax, uint64_t block, uint64_t seen);
+
 /* Ends the claim of one block with this word (CLAIMED and WAITERS are ignored in it) and wakes who waits. */
 void claim_end(struct oriel_dax *dax, uint64_t block, uint64_t word);
 

@@ -19,6 +19,35 @@ static bool shows_nothing(struct oriel_dax *dax, uint64_t start, uint64_t end)
     return (atomic_load(&dax->words[block]) & (WORD_CLAIMED | WORD_KIND)) == WORD_NONE;
 }
 
+/*
+ * The common case: the range is one slot that lies in one block. False when it is not; else *err is the answer.
+ */
+static bool try_single(struct oriel_dax *dax, uint64_t start, uint64_t end, int *err)
+{
+    uint64_t block = start >> BLOCK_SHIFT, offset = start - block_start(block), len = end - start;
+    uint64_t seen = atomic_load_explicit(&dax->words[block], memory_order_relaxed);
+    if ((seen & (WORD_CLAIMED | WORD_KIND | WORD_CONT)) != WORD_ONE ||
+        word_offset(seen, dax->granule_shift) != offset || word_length(seen, dax->granule_shift) != len ||
+        !claim_try(dax, block, seen))
+        return false;
+    if (offset + len == BLOCK_SIZE && block_continues(dax, block + 1)) {
+        claim_end(dax, block, seen);
+        return false;
+    }
+    *err = dax_unmap(dax, start, len);
+    if (*err != 0) {
+        dax_count(dax, COUNT_UNMAPS, 1);
+        claim_end(dax, block, seen);
+        return true;
+    }
+    block_publish_none(dax, block, seen);
+    unsigned shard = dax_shard(dax);
+    budget_give(&dax->bytes, shard, len >> dax->granule_shift, 1);
+    if (dax->limit_slots)
+        budget_give(&dax->slots, shard, 1, 1);
+    return true;
+}
+
 /* Removes what [start, end) shows, with one call of the mapper; `entries` of the guest's list lie in it. */
 static int remove_run(struct oriel_dax *dax, uint64_t start, uint64_t end, uint64_t entries)
 {
@@ -28,6 +57,9 @@ static int remove_run(struct oriel_dax *dax, uint64_t start, uint64_t end, uint6
         dax_count(dax, COUNT_REMOVES_WITHOUT_UNMAP, entries);
         return 0;
     }
+    int err;
+    if (entries == 1 && try_single(dax, start, end, &err))
+        return err;
     change_start(dax, start, end, &nothing, &change);
     if (change.overlap == 0) {
         change_give_up(dax, &change, false);
@@ -40,7 +72,7 @@ static int remove_run(struct oriel_dax *dax, uint64_t start, uint64_t end, uint6
         change_give_up(dax, &change, false);
         return -ENOSPC;
     }
-    int err = change_plan(dax, &change);
+    err = change_plan(dax, &change);
     if (err == 0) {
         err = dax_unmap(dax, change.shown_from, change.shown_to - change.shown_from);
         if (err != 0)
@@ -117,6 +149,12 @@ static int remove_sorted(struct oriel_dax *dax, const struct oriel_dax_range *ra
 int oriel_dax_remove(struct oriel_dax *dax, const struct oriel_dax_range *ranges, size_t count)
 {
     int first_err = 0;
+    if (count == 1 && is_valid(dax, ranges)) {
+        first_err = remove_one(dax, ranges);
+        ORIEL_TRACE(dax->trace, "dax remove moffset=%#llx len=%#llx -> %d",
+                    (unsigned long long)ranges->moffset, (unsigned long long)ranges->len, first_err);
+        return first_err;
+    }
     for (size_t done = 0; done < count;) {
         struct oriel_dax_range batch[BATCH];
         size_t used = 0;

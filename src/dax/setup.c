@@ -79,6 +79,49 @@ static int map_content(struct oriel_dax *dax, const struct request *request, boo
     return err;
 }
 
+/* ---- the common case: a range inside one block that shows nothing ---- */
+
+static int map_fresh(struct oriel_dax *dax, const struct request *request, unsigned shard)
+{
+    uint64_t granules = request->len >> dax->granule_shift;
+    bool lost;
+    if (!budget_take(&dax->bytes, shard, granules))
+        return -ENOSPC;
+    int err = 0;
+    if (dax->limit_slots && !budget_take(&dax->slots, shard, 1)) {
+        budget_untake(&dax->bytes, shard, granules);
+        return -ENOSPC;
+    }
+    err = map_content(dax, request, &lost);
+    if (err != 0) {
+        budget_untake(&dax->bytes, shard, granules);
+        if (dax->limit_slots)
+            budget_untake(&dax->slots, shard, 1);
+    }
+    return err;
+}
+
+/* False when the range is not such a case; else *err is the answer. */
+static bool try_fresh(struct oriel_dax *dax, const struct request *request, int *err)
+{
+    uint64_t block = request->moffset >> BLOCK_SHIFT;
+    if (block != (request->moffset + request->len - 1) >> BLOCK_SHIFT)
+        return false;
+    uint64_t seen = atomic_load_explicit(&dax->words[block], memory_order_relaxed);
+    if ((seen & (WORD_CLAIMED | WORD_KIND)) != WORD_NONE || !claim_try(dax, block, seen))
+        return false;
+    *err = map_fresh(dax, request, dax_shard(dax));
+    if (*err != 0) {
+        claim_end(dax, block, seen);
+        return true;
+    }
+    block_publish_one(dax, block, seen, request->moffset - block_start(block), request->len, request->nodeid,
+                      request->foffset, (request->prot & ORIEL_DAX_WRITE) != 0);
+    return true;
+}
+
+/* ---- any range ---- */
+
 static int replace_range(struct oriel_dax *dax, const struct request *request)
 {
     const struct content content = {
@@ -116,7 +159,7 @@ int oriel_dax_setup(struct oriel_dax *dax, uint64_t nodeid, uint64_t foffset, ui
 {
     struct request request = {nodeid, foffset, len, moffset, prot};
     int err = check_request(dax, &request);
-    if (err == 0)
+    if (err == 0 && !try_fresh(dax, &request, &err))
         err = replace_range(dax, &request);
     if (err != 0)
         dax_count(dax, COUNT_SETUP_ERRORS, 1);

@@ -223,6 +223,20 @@ void block_publish(struct oriel_dax *dax, uint64_t block, struct block_next *nex
         fine_retire(dax, old);
 }
 
+void block_publish_one(struct oriel_dax *dax, uint64_t block, uint64_t word, uint64_t offset, uint64_t length,
+                       uint64_t nodeid, uint64_t foffset, bool writable)
+{
+    record_set(block_record(dax, block, word), nodeid, foffset);
+    claim_end(dax, block,
+              ((word & (WORD_GENERATION | WORD_VERSION)) + WORD_GENERATION_ONE) | WORD_ONE | WORD_BOUND |
+                  (writable ? WORD_WRITE : 0) | word_extent(offset, length, dax->granule_shift));
+}
+
+void block_publish_none(struct oriel_dax *dax, uint64_t block, uint64_t word)
+{
+    claim_end(dax, block, ((word & (WORD_GENERATION | WORD_VERSION)) + WORD_GENERATION_ONE) | WORD_NONE);
+}
+
 void block_publish_cut(struct oriel_dax *dax, uint64_t block)
 {
     uint64_t word = claimed_word(dax, block);

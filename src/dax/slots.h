@@ -80,6 +80,12 @@ int block_plan_upgrade(const struct block_view *view, uint32_t i, struct block_n
  */
 void change_begin(struct oriel_dax *dax, const struct claim *claim);
 void block_publish(struct oriel_dax *dax, uint64_t block, struct block_next *next);
+/* The same for the common cases, one block on its own whose claimed word is known: empty and now one bound piece,
+ * or one piece and now empty. */
+void block_publish_one(struct oriel_dax *dax, uint64_t block, uint64_t word, uint64_t offset, uint64_t length,
+                       uint64_t nodeid, uint64_t foffset, bool writable);
+void block_publish_none(struct oriel_dax *dax, uint64_t block, uint64_t word);
+
 /* The block keeps what it shows and no longer continues the one before. */
 void block_publish_cut(struct oriel_dax *dax, uint64_t block);
 
