@@ -2,7 +2,11 @@
  * The passthrough back-end: shares a host folder.
  *
  * Every host access is a directory descriptor and one checked component, never a path; symbolic links are
- * never followed; only regular files and folders are ever opened.
+ * never followed; only regular files and folders are ever opened. docs/security.md says what that promises.
+ *
+ * An inode that the guest knows costs no descriptor: it is a file handle (name_to_handle_at) where the file
+ * system has them and the process may open them (CAP_DAC_READ_SEARCH). A bounded cache keeps O_PATH
+ * descriptors of what is being worked on.
  */
 #ifndef ORIEL_PASSTHROUGH_H
 #define ORIEL_PASSTHROUGH_H
@@ -33,20 +37,44 @@ struct oriel_passthrough_options {
     bool read_only;
     bool xattr; /* offer extended attributes */
     bool posix_acl;
-    bool submounts; /* cross mount points and announce them; else they appear empty as the covered folder's
-                       own content */
-    bool switch_credentials; /* act as the caller (needs CAP_SETUID, CAP_SETGID); else as the process */
+    bool submounts; /* cross mount points and announce them; else what lies on them is out of reach: the
+                       folder below the mount point shows where that is possible, else looking it up is
+                       -EXDEV */
+    /*
+     * New files belong to the caller (needs CAP_SETUID and CAP_SETGID; the calling thread's credentials
+     * change for the call); else to the process. Other operations act with the rights of the process: the
+     * guest's kernel checks permissions, it alone knows the caller's supplementary groups.
+     */
+    bool switch_credentials;
     enum oriel_file_handles file_handles;
     uint64_t fd_budget; /* descriptors this back-end may hold, at most; 0 = from RLIMIT_NOFILE, leaving a
                            reserve */
     struct oriel_trace *trace;
+    /* With switch_credentials: every operation on names, attributes and opens acts as the caller, so that the
+     * host checks permissions again. Groups are those sent with the request. */
+    bool enforce_credentials;
+    /* A call may return with the thread's credentials and umask still switched, which saves switching back
+     * and forth. For threads that do nothing else; oriel_passthrough_restore_thread() ends it. */
+    bool keep_credentials;
+    bool device_nodes; /* let the guest make character and block devices; they are never opened here */
+    bool no_fence; /* do not work on a private copy of the mount (nodev, nosymfollow, read-only when read_only
+                      is set, ".." ends at the folder). Made where permitted (CAP_SYS_ADMIN, Linux 5.14) and
+                      submounts is off; nothing depends on it */
 };
 
 /*
- * Errors: -EINVAL (options), -ENOENT, -ENOTDIR, -ELOOP (dir is a symbolic link), -EACCES, -EOPNOTSUPP
- * (handles mandatory but not to be had), -ENOMEM, -EMFILE. The caller owns out until a server takes it over.
+ * Errors: -EINVAL (options), -ENOENT, -ENOTDIR, -ELOOP (dir is a symbolic link), -EACCES, -EPERM
+ * (switch_credentials without the capabilities), -EOPNOTSUPP (handles mandatory but not to be had), -ENOMEM,
+ * -EMFILE. The caller owns out until a server takes it over.
  */
 int oriel_passthrough_create(const struct oriel_passthrough_options *options, struct oriel_fs *out);
+
+/* True when the process may use switch_credentials: the effective capabilities SETUID and SETGID. */
+bool oriel_passthrough_can_switch_credentials(void);
+
+/* Gives the calling thread its own credentials and umask back, after calls with keep_credentials. Does
+ * nothing on a thread that never switched. */
+void oriel_passthrough_restore_thread(void);
 
 #ifdef __cplusplus
 }

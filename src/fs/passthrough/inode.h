@@ -1,0 +1,57 @@
+/* Inodes, and how an operation gets a descriptor of one. */
+#ifndef ORIEL_FS_PASSTHROUGH_INODE_H
+#define ORIEL_FS_PASSTHROUGH_INODE_H
+
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "fs/passthrough/identity.h"
+#include "fs/passthrough/share.h"
+
+/* What entry->hold refers to: nothing, or an open handle that the entry was made with. */
+#define HOLD_NONE ((intptr_t)0)
+
+/* A descriptor of an inode for the length of one operation. O_PATH or real: good for *at calls, fstat and
+ * /proc/self/fd. */
+struct fd_ref {
+    struct passthrough *pt;
+    int fd;
+    enum { FD_REF_NONE, FD_REF_PINNED, FD_REF_CACHED, FD_REF_HANDLE, FD_REF_OWNED } kind;
+    uint32_t slot;
+    struct pt_handle *handle;
+};
+
+#define cleanup_fd_ref __attribute__((cleanup(fd_ref_put)))
+void fd_ref_put(struct fd_ref *ref);
+
+/* -ESTALE: the file is gone, or it is not the one that it was. -ENFILE, -ENOMEM. */
+int inode_fd(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref);
+/* Only what is at hand without opening anything; false = nothing is. */
+bool inode_fd_at_hand(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref);
+
+/* The attributes now, with as few system calls as that takes. */
+int inode_statx(struct passthrough *pt, struct pt_inode *inode, struct statx *out);
+
+/* Opens by the file handle; the inode must have one, and be verified unless flags has O_PATH. */
+int inode_open_handle(struct passthrough *pt, const struct pt_inode *inode, int flags);
+
+/* As inode_fd, of an inode that has to be a folder: -ENOTDIR. */
+int folder_fd(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref);
+
+/* Makes the entry of a statx result below parent (NULL: of the root); hold is HOLD_NONE or a handle. -EXDEV.
+ */
+int entry_fill(struct passthrough *pt, const struct pt_inode *parent, int dir_fd, const char *name,
+               const struct statx *stx, struct oriel_fs_entry *out);
+
+int pt_root(void *fs, struct oriel_fs_entry *out, void **inode);
+int pt_inode_open(void *fs, void *parent, const char *name, struct oriel_fs_entry *entry, void **inode);
+void pt_entry_drop(void *fs, struct oriel_fs_entry *entry);
+void pt_inode_close(void *fs, void *inode);
+
+/* Makes the inode of the shared folder; consumes path_fd. */
+int inode_make_root(struct passthrough *pt, int path_fd);
+
+/* Takes one descriptor from the budget, at the cost of cached ones if need be. -ENFILE. */
+int descriptor_take(struct passthrough *pt);
+
+#endif

@@ -1,0 +1,183 @@
+/* Names in folders. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "fs/passthrough/beneath.h"
+#include "fs/passthrough/inode.h"
+#include "fs/passthrough/operations.h"
+#include "fs/passthrough/rights.h"
+
+#define RENAME_FLAGS (RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)
+
+/* The kernel's new_decode_dev(). */
+static dev_t decode_rdev(uint32_t rdev)
+{
+    return makedev((rdev >> 8) & 0xfff, (rdev & 0xff) | ((rdev >> 12) & 0xfff00));
+}
+
+static int stat_name(struct passthrough *pt, const struct pt_inode *parent, int dir_fd, const char *name,
+                     struct oriel_fs_entry *out)
+{
+    struct statx stx;
+    int err = identity_statx(dir_fd, name, &stx);
+    return err != 0 ? err : entry_fill(pt, parent, dir_fd, name, &stx, out);
+}
+
+int pt_lookup(void *fs, const oriel_fs_caller *caller, void *parent, const char *name,
+              struct oriel_fs_entry *out)
+{
+    struct passthrough *pt = fs;
+    cleanup_fd_ref struct fd_ref folder = {.kind = FD_REF_NONE};
+    struct passthrough *scope cleanup_rights = pt;
+    int err = check_component(name);
+    if (err == 0)
+        err = folder_fd(pt, parent, &folder);
+    if (err == 0)
+        err = rights_begin(pt, caller, CREDS_ANY);
+    return err != 0 ? err : stat_name(pt, parent, folder.fd, name, out);
+}
+
+/* What every change of a name in a folder starts with. */
+static int begin_change(struct passthrough *pt, const oriel_fs_caller *caller, void *parent, const char *name,
+                        enum creds_rights rights, struct fd_ref *folder)
+{
+    if (pt->options.read_only)
+        return -EROFS;
+    int err = check_component(name);
+    if (err == 0)
+        err = folder_fd(pt, parent, folder);
+    if (err == 0)
+        err = rights_begin(pt, caller, rights);
+    return err;
+}
+
+int pt_mkdir(void *fs, const oriel_fs_caller *caller, void *parent, const char *name, uint32_t mode,
+             uint32_t umask, struct oriel_fs_entry *out)
+{
+    struct passthrough *pt = fs;
+    cleanup_fd_ref struct fd_ref folder = {.kind = FD_REF_NONE};
+    struct passthrough *scope cleanup_rights = pt;
+    int err = begin_change(pt, caller, parent, name, CREDS_OWNER, &folder);
+    if (err != 0)
+        return err;
+    creds_set_umask(umask & 0777);
+    if (mkdirat(folder.fd, name, mode & 07777) != 0)
+        return -errno;
+    return stat_name(pt, parent, folder.fd, name, out);
+}
+
+static int check_special(const struct passthrough *pt, uint32_t mode, uint32_t rdev)
+{
+    switch (mode & S_IFMT) {
+    case 0:
+    case S_IFREG:
+    case S_IFIFO:
+    case S_IFSOCK:
+        return 0;
+    case S_IFCHR:
+        /* 0:0 is a whiteout of overlayfs: no device. */
+        return pt->options.device_nodes || rdev == 0 ? 0 : -EPERM;
+    case S_IFBLK:
+        return pt->options.device_nodes ? 0 : -EPERM;
+    default:
+        return -EINVAL;
+    }
+}
+
+int pt_mknod(void *fs, const oriel_fs_caller *caller, void *parent, const char *name, uint32_t mode,
+             uint32_t rdev, uint32_t umask, struct oriel_fs_entry *out)
+{
+    struct passthrough *pt = fs;
+    cleanup_fd_ref struct fd_ref folder = {.kind = FD_REF_NONE};
+    struct passthrough *scope cleanup_rights = pt;
+    int err = check_special(pt, mode, rdev);
+    if (err == 0)
+        err = begin_change(pt, caller, parent, name, CREDS_OWNER, &folder);
+    if (err != 0)
+        return err;
+    creds_set_umask(umask & 0777);
+    if (mknodat(folder.fd, name, mode & (S_IFMT | 07777), decode_rdev(rdev)) != 0)
+        return -errno;
+    return stat_name(pt, parent, folder.fd, name, out);
+}
+
+int pt_symlink(void *fs, const oriel_fs_caller *caller, void *parent, const char *name, const char *target,
+               struct oriel_fs_entry *out)
+{
+    struct passthrough *pt = fs;
+    cleanup_fd_ref struct fd_ref folder = {.kind = FD_REF_NONE};
+    struct passthrough *scope cleanup_rights = pt;
+    int err = begin_change(pt, caller, parent, name, CREDS_OWNER, &folder);
+    if (err != 0)
+        return err;
+    /* The target is data: it is never followed here. */
+    if (symlinkat(target, folder.fd, name) != 0)
+        return -errno;
+    return stat_name(pt, parent, folder.fd, name, out);
+}
+
+int pt_link(void *fs, const oriel_fs_caller *caller, void *inode, void *new_parent, const char *new_name,
+            struct oriel_fs_entry *out)
+{
+    struct passthrough *pt = fs;
+    cleanup_fd_ref struct fd_ref folder = {.kind = FD_REF_NONE}, file = {.kind = FD_REF_NONE};
+    struct passthrough *scope cleanup_rights = pt;
+    if (inode_is(inode, S_IFDIR))
+        return -EPERM;
+    int err = inode_fd(pt, inode, &file);
+    if (err == 0)
+        err = begin_change(pt, caller, new_parent, new_name, CREDS_OWN, &folder);
+    if (err != 0)
+        return err;
+    /* Through /proc, as AT_EMPTY_PATH needs CAP_DAC_READ_SEARCH. It leads to the inode itself, a symbolic
+     * link too. */
+    char source[FD_NAME_SIZE];
+    fd_name(file.fd, source);
+    if (linkat(pt->proc_fd, source, folder.fd, new_name, AT_SYMLINK_FOLLOW) != 0)
+        return -errno;
+    return stat_name(pt, new_parent, folder.fd, new_name, out);
+}
+
+static int remove_name(struct passthrough *pt, const oriel_fs_caller *caller, void *parent, const char *name,
+                       int flags)
+{
+    cleanup_fd_ref struct fd_ref folder = {.kind = FD_REF_NONE};
+    struct passthrough *scope cleanup_rights = pt;
+    int err = begin_change(pt, caller, parent, name, CREDS_OWN, &folder);
+    if (err != 0)
+        return err;
+    return unlinkat(folder.fd, name, flags) == 0 ? 0 : -errno;
+}
+
+int pt_unlink(void *fs, const oriel_fs_caller *caller, void *parent, const char *name)
+{
+    return remove_name(fs, caller, parent, name, 0);
+}
+
+int pt_rmdir(void *fs, const oriel_fs_caller *caller, void *parent, const char *name)
+{
+    return remove_name(fs, caller, parent, name, AT_REMOVEDIR);
+}
+
+int pt_rename(void *fs, const oriel_fs_caller *caller, void *parent, const char *name, void *new_parent,
+              const char *new_name, uint32_t flags)
+{
+    struct passthrough *pt = fs;
+    cleanup_fd_ref struct fd_ref from = {.kind = FD_REF_NONE}, to = {.kind = FD_REF_NONE};
+    struct passthrough *scope cleanup_rights = pt;
+    if (flags & ~(uint32_t)RENAME_FLAGS)
+        return -EINVAL;
+    int err = check_component(new_name);
+    if (err == 0)
+        err = folder_fd(pt, new_parent, &to);
+    if (err == 0)
+        err = begin_change(pt, caller, parent, name, CREDS_OWN, &from);
+    if (err != 0)
+        return err;
+    return renameat2(from.fd, name, to.fd, new_name, flags) == 0 ? 0 : -errno;
+}
