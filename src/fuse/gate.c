@@ -2,40 +2,40 @@
 
 #include <assert.h>
 
-static_assert(GATE_SHARDS == 1 << (64 - 59), "gate_shard_of_thread() gives as many bits");
+static_assert(GATE_SHARDS == 1 << (64 - 59), "fuse_gate_shard_of_thread() gives as many bits");
 
-void gate_init(struct gate *gate)
+void fuse_gate_init(struct gate *gate)
 {
     pthread_mutex_init(&gate->lock, NULL);
     pthread_cond_init(&gate->changed, NULL);
 }
 
-void gate_destroy(struct gate *gate)
+void fuse_gate_destroy(struct gate *gate)
 {
     pthread_cond_destroy(&gate->changed);
     pthread_mutex_destroy(&gate->lock);
 }
 
 /* Order matters: count first, look then. The closer closes first and counts then, so one sees the other. */
-unsigned gate_enter(struct gate *gate)
+unsigned fuse_gate_enter(struct gate *gate)
 {
-    unsigned shard = gate_shard_of_thread();
+    unsigned shard = fuse_gate_shard_of_thread();
     for (;;) {
         atomic_fetch_add(&gate->shards[shard].inside, 1);
-        if (!gate_is_closed(gate))
+        if (!fuse_gate_is_closed(gate))
             return shard;
-        gate_leave(gate, shard);
+        fuse_gate_leave(gate, shard);
         pthread_mutex_lock(&gate->lock);
-        while (gate_is_closed(gate))
+        while (fuse_gate_is_closed(gate))
             pthread_cond_wait(&gate->changed, &gate->lock);
         pthread_mutex_unlock(&gate->lock);
     }
 }
 
-void gate_leave(struct gate *gate, unsigned shard)
+void fuse_gate_leave(struct gate *gate, unsigned shard)
 {
     atomic_fetch_sub(&gate->shards[shard].inside, 1);
-    if (gate_is_closed(gate)) {
+    if (fuse_gate_is_closed(gate)) {
         pthread_mutex_lock(&gate->lock);
         pthread_cond_broadcast(&gate->changed);
         pthread_mutex_unlock(&gate->lock);
@@ -51,16 +51,16 @@ static bool anyone_inside(struct gate *gate)
     return false;
 }
 
-void gate_shut(struct gate *gate)
+void fuse_gate_shut(struct gate *gate)
 {
     pthread_mutex_lock(&gate->lock);
-    while (gate_is_closed(gate))
+    while (fuse_gate_is_closed(gate))
         pthread_cond_wait(&gate->changed, &gate->lock);
     atomic_store(&gate->closed, true);
     pthread_mutex_unlock(&gate->lock);
 }
 
-void gate_drain(struct gate *gate)
+void fuse_gate_drain(struct gate *gate)
 {
     pthread_mutex_lock(&gate->lock);
     while (anyone_inside(gate))
@@ -68,7 +68,7 @@ void gate_drain(struct gate *gate)
     pthread_mutex_unlock(&gate->lock);
 }
 
-void gate_open(struct gate *gate)
+void fuse_gate_open(struct gate *gate)
 {
     pthread_mutex_lock(&gate->lock);
     atomic_store(&gate->closed, false);

@@ -26,26 +26,26 @@ struct gate {
     pthread_cond_t changed;
 };
 
-void gate_init(struct gate *gate);
-void gate_destroy(struct gate *gate);
+void fuse_gate_init(struct gate *gate);
+void fuse_gate_destroy(struct gate *gate);
 
 /* The calling thread's shard, 0 … GATE_SHARDS - 1: for anything that counts per thread. */
-static inline unsigned gate_shard_of_thread(void)
+static inline unsigned fuse_gate_shard_of_thread(void)
 {
     return (unsigned)((uint64_t)pthread_self() * UINT64_C(0x9e3779b97f4a7c15) >> 59);
 }
 
 /* Waits while the gate is closed. Leave with the shard that was given. */
-unsigned gate_enter(struct gate *gate);
-void gate_leave(struct gate *gate, unsigned shard);
+unsigned fuse_gate_enter(struct gate *gate);
+void fuse_gate_leave(struct gate *gate, unsigned shard);
 
-/* Closes the gate and waits until nobody is inside; one closer at a time. gate_shut() is the first half: from
- * then on gate_is_closed(), so whoever waits inside for something else can be told to leave. */
-void gate_shut(struct gate *gate);
-void gate_drain(struct gate *gate);
-void gate_open(struct gate *gate);
+/* Closes the gate and waits until nobody is inside; one closer at a time. fuse_gate_shut() is the first half: from
+ * then on fuse_gate_is_closed(), so whoever waits inside for something else can be told to leave. */
+void fuse_gate_shut(struct gate *gate);
+void fuse_gate_drain(struct gate *gate);
+void fuse_gate_open(struct gate *gate);
 
-static inline bool gate_is_closed(struct gate *gate)
+static inline bool fuse_gate_is_closed(struct gate *gate)
 {
     return atomic_load(&gate->closed);
 }

@@ -1,30 +1,30 @@
 #include "fuse/handle_table.h"
 
-int handle_table_init(struct handle_table *table, struct node_table *nodes, uint32_t max_handles)
+int fuse_handle_table_init(struct handle_table *table, struct node_table *nodes, uint32_t max_handles)
 {
     table->nodes = nodes;
     return slab_init(&table->slab, sizeof(struct handle), max_handles);
 }
 
-void handle_table_destroy(struct handle_table *table)
+void fuse_handle_table_destroy(struct handle_table *table)
 {
-    handle_table_clear(table);
+    fuse_handle_table_clear(table);
     slab_destroy(&table->slab);
 }
 
-struct handle *handle_reserve(struct handle_table *table)
+struct handle *fuse_handle_reserve(struct handle_table *table)
 {
     return slab_take(&table->slab);
 }
 
-void handle_unreserve(struct handle_table *table, struct handle *handle)
+void fuse_handle_unreserve(struct handle_table *table, struct handle *handle)
 {
     slab_retire(&table->slab, handle);
 }
 
-uint64_t handle_publish(struct handle *handle, enum handle_kind kind, struct node *node, void *fs_handle)
+uint64_t fuse_handle_publish(struct handle *handle, enum handle_kind kind, struct node *node, void *fs_handle)
 {
-    handle->nodeid = node_id(node);
+    handle->nodeid = fuse_node_id(node);
     handle->node = node;
     handle->inode = node->inode;
     handle->fs_handle = fs_handle;
@@ -34,21 +34,22 @@ uint64_t handle_publish(struct handle *handle, enum handle_kind kind, struct nod
     return fh;
 }
 
-struct handle *handle_get_any(struct handle_table *table, uint64_t fh, uint64_t nodeid)
+struct handle *fuse_handle_get_any(struct handle_table *table, uint64_t fh, uint64_t nodeid)
 {
     struct handle *handle = slab_get(&table->slab, fh);
     if (handle != NULL && handle->nodeid != nodeid) {
-        handle_put(table, handle);
+        fuse_handle_put(table, handle);
         return NULL;
     }
     return handle;
 }
 
-struct handle *handle_get(struct handle_table *table, uint64_t fh, uint64_t nodeid, enum handle_kind kind)
+struct handle *fuse_handle_get(struct handle_table *table, uint64_t fh, uint64_t nodeid,
+                               enum handle_kind kind)
 {
-    struct handle *handle = handle_get_any(table, fh, nodeid);
+    struct handle *handle = fuse_handle_get_any(table, fh, nodeid);
     if (handle != NULL && handle->kind != (uint32_t)kind) {
-        handle_put(table, handle);
+        fuse_handle_put(table, handle);
         return NULL;
     }
     return handle;
@@ -63,19 +64,19 @@ static void end(struct handle_table *table, struct handle *handle)
         fs->ops->release(fs->fs, handle->inode, handle->fs_handle, handle->lock_owner, handle->flock_unlock);
     struct node *node = handle->node;
     slab_retire(&table->slab, handle);
-    node_put(table->nodes, node);
+    fuse_node_put(table->nodes, node);
 }
 
-void handle_put(struct handle_table *table, struct handle *handle)
+void fuse_handle_put(struct handle_table *table, struct handle *handle)
 {
     if (slab_put(handle))
         end(table, handle);
 }
 
-bool handle_release(struct handle_table *table, uint64_t fh, uint64_t nodeid, enum handle_kind kind,
-                    uint64_t lock_owner, bool flock_unlock)
+bool fuse_handle_release(struct handle_table *table, uint64_t fh, uint64_t nodeid, enum handle_kind kind,
+                         uint64_t lock_owner, bool flock_unlock)
 {
-    struct handle *handle = handle_get(table, fh, nodeid, kind);
+    struct handle *handle = fuse_handle_get(table, fh, nodeid, kind);
     if (handle == NULL)
         return false;
     /* Only one RELEASE gets past the kill; what it says is written before its own put, which the one that
@@ -85,11 +86,11 @@ bool handle_release(struct handle_table *table, uint64_t fh, uint64_t nodeid, en
         handle->lock_owner = lock_owner;
         handle->flock_unlock = flock_unlock;
     }
-    handle_put(table, handle);
+    fuse_handle_put(table, handle);
     return first;
 }
 
-void handle_table_clear(struct handle_table *table)
+void fuse_handle_table_clear(struct handle_table *table)
 {
     for (uint32_t i = 1; i < slab_end(&table->slab); i++) {
         struct handle *handle = slab_at(&table->slab, i);

@@ -34,31 +34,33 @@ struct handle_table {
     struct node_table *nodes;
 };
 
-int handle_table_init(struct handle_table *table, struct node_table *nodes, uint32_t max_handles);
+int fuse_handle_table_init(struct handle_table *table, struct node_table *nodes, uint32_t max_handles);
 /* No request may be running. */
-void handle_table_destroy(struct handle_table *table);
+void fuse_handle_table_destroy(struct handle_table *table);
 
 /* Sets a place aside, so that nothing is opened that cannot be handed out; NULL = all are taken. */
-struct handle *handle_reserve(struct handle_table *table);
-void handle_unreserve(struct handle_table *table, struct handle *handle);
+struct handle *fuse_handle_reserve(struct handle_table *table);
+void fuse_handle_unreserve(struct handle_table *table, struct handle *handle);
 /* Fills a reserved place; takes over the caller's pin of node and the back-end's handle. Returns the fh.
  * readable and writable are the caller's to set before. */
-uint64_t handle_publish(struct handle *handle, enum handle_kind kind, struct node *node, void *fs_handle);
+uint64_t fuse_handle_publish(struct handle *handle, enum handle_kind kind, struct node *node,
+                             void *fs_handle);
 
-/* The handle, in use until handle_put(); NULL: no such handle, or of another node or kind. */
-struct handle *handle_get(struct handle_table *table, uint64_t fh, uint64_t nodeid, enum handle_kind kind);
+/* The handle, in use until fuse_handle_put(); NULL: no such handle, or of another node or kind. */
+struct handle *fuse_handle_get(struct handle_table *table, uint64_t fh, uint64_t nodeid,
+                               enum handle_kind kind);
 /* As above, of any kind. */
-struct handle *handle_get_any(struct handle_table *table, uint64_t fh, uint64_t nodeid);
-void handle_put(struct handle_table *table, struct handle *handle);
+struct handle *fuse_handle_get_any(struct handle_table *table, uint64_t fh, uint64_t nodeid);
+void fuse_handle_put(struct handle_table *table, struct handle *handle);
 
 /* RELEASE, RELEASEDIR. False: no such handle. */
-bool handle_release(struct handle_table *table, uint64_t fh, uint64_t nodeid, enum handle_kind kind,
-                    uint64_t lock_owner, bool flock_unlock);
+bool fuse_handle_release(struct handle_table *table, uint64_t fh, uint64_t nodeid, enum handle_kind kind,
+                         uint64_t lock_owner, bool flock_unlock);
 
 /* Releases all. Nobody may be using one. */
-void handle_table_clear(struct handle_table *table);
+void fuse_handle_table_clear(struct handle_table *table);
 
-static inline uint32_t handle_table_count(struct handle_table *table)
+static inline uint32_t fuse_handle_table_count(struct handle_table *table)
 {
     return slab_in_use(&table->slab);
 }

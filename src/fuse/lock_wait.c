@@ -71,7 +71,7 @@ static void pause_for(struct lock_wait *wait, const struct lock_waiter *waiter, 
     until.tv_sec += sum / 1000000000;
     until.tv_nsec = sum % 1000000000;
     int rc = 0;
-    while (rc == 0 && wait->released == seen && !waiter->interrupted && !gate_is_closed(wait->gate))
+    while (rc == 0 && wait->released == seen && !waiter->interrupted && !fuse_gate_is_closed(wait->gate))
         rc = pthread_cond_timedwait(&wait->changed, &wait->lock, &until);
 }
 
@@ -79,7 +79,7 @@ static int wait_locked(struct lock_wait *wait, struct lock_waiter *waiter, int (
 {
     for (int64_t pause = FIRST_PAUSE_NS;;
          pause = pause * 2 < LONGEST_PAUSE_NS ? pause * 2 : LONGEST_PAUSE_NS) {
-        if (waiter->interrupted || gate_is_closed(wait->gate))
+        if (waiter->interrupted || fuse_gate_is_closed(wait->gate))
             return -EINTR;
         uint64_t seen = wait->released;
         pthread_mutex_unlock(&wait->lock);

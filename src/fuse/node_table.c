@@ -163,7 +163,7 @@ static void free_shards(struct node_table *table)
     slab_destroy(&table->slab);
 }
 
-int node_table_init(struct node_table *table, const struct oriel_fs *fs, uint32_t max_nodes)
+int fuse_node_table_init(struct node_table *table, const struct oriel_fs *fs, uint32_t max_nodes)
 {
     table->fs = *fs;
     table->seed = random_seed();
@@ -178,14 +178,14 @@ int node_table_init(struct node_table *table, const struct oriel_fs *fs, uint32_
     return rc;
 }
 
-void node_table_destroy(struct node_table *table)
+void fuse_node_table_destroy(struct node_table *table)
 {
-    node_table_clear(table);
+    fuse_node_table_clear(table);
     table->fs.ops->inode_close(table->fs.fs, table->root->inode);
     free_shards(table);
 }
 
-struct node *node_get(struct node_table *table, uint64_t nodeid)
+struct node *fuse_node_get(struct node_table *table, uint64_t nodeid)
 {
     return slab_get(&table->slab, nodeid);
 }
@@ -210,7 +210,7 @@ static void end_if_dead(struct node_table *table, struct node *node, uint64_t ha
         table->fs.ops->inode_close(table->fs.fs, inode);
 }
 
-void node_put(struct node_table *table, struct node *node)
+void fuse_node_put(struct node_table *table, struct node *node)
 {
     uint64_t hash = hash_of(table, &node->identity);
     uint32_t generation = slab_generation(node);
@@ -279,8 +279,8 @@ static int open_new(struct node_table *table, void *parent, const char *name, st
     return rc;
 }
 
-int node_intern(struct node_table *table, void *parent, const char *name, struct oriel_fs_entry *entry,
-                struct node **out)
+int fuse_node_intern(struct node_table *table, void *parent, const char *name, struct oriel_fs_entry *entry,
+                     struct node **out)
 {
     uint64_t hash = hash_of(table, &entry->identity);
     struct node_shard *shard = shard_of(table, hash);
@@ -293,7 +293,7 @@ int node_intern(struct node_table *table, void *parent, const char *name, struct
     return 0;
 }
 
-void node_count(struct node_table *table, struct node *node)
+void fuse_node_count(struct node_table *table, struct node *node)
 {
     struct node_shard *shard = shard_of(table, hash_of(table, &node->identity));
     pthread_mutex_lock(&shard->lock);
@@ -301,7 +301,7 @@ void node_count(struct node_table *table, struct node *node)
     pthread_mutex_unlock(&shard->lock);
 }
 
-bool node_uncount(struct node_table *table, struct node *node, uint64_t count)
+bool fuse_node_uncount(struct node_table *table, struct node *node, uint64_t count)
 {
     if (node == table->root || count == 0)
         return true;
@@ -316,13 +316,13 @@ bool node_uncount(struct node_table *table, struct node *node, uint64_t count)
     return taken == count;
 }
 
-bool node_forget(struct node_table *table, uint64_t nodeid, uint64_t count)
+bool fuse_node_forget(struct node_table *table, uint64_t nodeid, uint64_t count)
 {
-    struct node *node = node_get(table, nodeid);
+    struct node *node = fuse_node_get(table, nodeid);
     if (node == NULL)
         return false;
-    bool exact = node_uncount(table, node, count);
-    node_put(table, node);
+    bool exact = fuse_node_uncount(table, node, count);
+    fuse_node_put(table, node);
     return exact;
 }
 
@@ -355,13 +355,13 @@ static void clear_shard(struct node_table *table, struct node_shard *shard)
     pthread_mutex_unlock(&shard->lock);
 }
 
-void node_table_clear(struct node_table *table)
+void fuse_node_table_clear(struct node_table *table)
 {
     for (int i = 0; i < NODE_SHARDS; i++)
         clear_shard(table, &table->shards[i]);
 }
 
-void node_table_count(struct node_table *table, uint64_t *nodes, uint64_t *lookups)
+void fuse_node_table_count(struct node_table *table, uint64_t *nodes, uint64_t *lookups)
 {
     *nodes = slab_in_use(&table->slab) - 1;
     *lookups = 0;

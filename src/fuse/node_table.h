@@ -5,8 +5,8 @@
  * handle). A nodeid names it only while the count is above zero. Two entries with the same identity are one
  * node, so hard links and files found twice share nodeid, locks and DAX mappings. The root is never forgotten.
  *
- * Locks: node_get() and node_put() take none, unless the put ends the node. Counting and finding by identity
- * take the lock of one of 256 shards; no back-end call is made under it (but for node_table_clear()).
+ * Locks: fuse_node_get() and fuse_node_put() take none, unless the put ends the node. Counting and finding by identity
+ * take the lock of one of 256 shards; no back-end call is made under it (but for fuse_node_table_clear()).
  */
 #ifndef ORIEL_FUSE_NODE_TABLE_H
 #define ORIEL_FUSE_NODE_TABLE_H
@@ -46,15 +46,15 @@ struct node_table {
 };
 
 /* Opens the back-end's root as nodeid 1. -ENOMEM, or what root() says; the table needs no destroy then. */
-int node_table_init(struct node_table *table, const struct oriel_fs *fs, uint32_t max_nodes);
+int fuse_node_table_init(struct node_table *table, const struct oriel_fs *fs, uint32_t max_nodes);
 /* Nothing may be pinned any more. Closes every inode; the back-end stays. */
-void node_table_destroy(struct node_table *table);
+void fuse_node_table_destroy(struct node_table *table);
 
 /* The node with this id, pinned, or NULL: never given out, forgotten, or of an earlier session. */
-struct node *node_get(struct node_table *table, uint64_t nodeid);
-void node_put(struct node_table *table, struct node *node);
+struct node *fuse_node_get(struct node_table *table, uint64_t nodeid);
+void fuse_node_put(struct node_table *table, struct node *node);
 
-static inline uint64_t node_id(const struct node *node)
+static inline uint64_t fuse_node_id(const struct node *node)
 {
     return slab_id(node);
 }
@@ -64,20 +64,20 @@ static inline uint64_t node_id(const struct node *node)
  * entry in any case. parent and name as inode_open() wants them. -ENFILE (table full), or what inode_open()
  * says.
  */
-int node_intern(struct node_table *table, void *parent, const char *name, struct oriel_fs_entry *entry,
-                struct node **out);
+int fuse_node_intern(struct node_table *table, void *parent, const char *name, struct oriel_fs_entry *entry,
+                     struct node **out);
 
 /* Counts one lookup more of a node that is pinned. */
-void node_count(struct node_table *table, struct node *node);
+void fuse_node_count(struct node_table *table, struct node *node);
 /* Takes back count lookups of a pinned node; false when the guest never had as many (all are gone then). */
-bool node_uncount(struct node_table *table, struct node *node, uint64_t count);
+bool fuse_node_uncount(struct node_table *table, struct node *node, uint64_t count);
 /* FORGET. False: no such node, or underflow. */
-bool node_forget(struct node_table *table, uint64_t nodeid, uint64_t count);
+bool fuse_node_forget(struct node_table *table, uint64_t nodeid, uint64_t count);
 
 /* The guest knows nothing but the root any more. Nodes that are pinned end with their last put. */
-void node_table_clear(struct node_table *table);
+void fuse_node_table_clear(struct node_table *table);
 
 /* Outstanding nodes and lookups, without the root. */
-void node_table_count(struct node_table *table, uint64_t *nodes, uint64_t *lookups);
+void fuse_node_table_count(struct node_table *table, uint64_t *nodes, uint64_t *lookups);
 
 #endif

@@ -47,11 +47,11 @@ static int acquire(void *opaque, uint64_t nodeid, uint32_t prot, struct oriel_da
         return -EINVAL;
     if (need_write && server->options.read_only)
         return -EROFS;
-    struct node *node = node_get(&server->nodes, nodeid);
+    struct node *node = fuse_node_get(&server->nodes, nodeid);
     if (node == NULL)
         return nodeid >> 32 == 0 ? -ENOENT : -ESTALE;
     int fd = server->fs.ops->map_open(server->fs.fs, node->inode, need_write, &writable);
-    node_put(&server->nodes, node);
+    fuse_node_put(&server->nodes, node);
     if (fd < 0)
         return source_error(fd);
     writable = writable && !server->options.read_only;

@@ -80,9 +80,9 @@ static struct node *entry_node(struct request *r, const struct handle *handle, c
     struct oriel_fs_entry entry = {0};
     struct node *node;
     if (name_is_dots(name) || fs->ops->lookup(fs->fs, &r->caller, handle->inode, name, &entry) != 0 ||
-        node_intern(&r->server->nodes, handle->inode, name, &entry, &node) != 0)
+        fuse_node_intern(&r->server->nodes, handle->inode, name, &entry, &node) != 0)
         return NULL;
-    attr_to_entry(r->server, node_id(node), &entry.attr, out);
+    attr_to_entry(r->server, fuse_node_id(node), &entry.attr, out);
     return node;
 }
 
@@ -101,8 +101,8 @@ static int reply_direntplus(struct request *r, const struct handle *handle, cons
     if (node == NULL)
         return rc;
     if (rc != 0)
-        node_uncount(&r->server->nodes, node, 1);
-    node_put(&r->server->nodes, node);
+        fuse_node_uncount(&r->server->nodes, node, 1);
+    fuse_node_put(&r->server->nodes, node);
     return rc;
 }
 

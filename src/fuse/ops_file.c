@@ -86,7 +86,7 @@ int op_read(struct request *r)
     if (n < 0)
         return (int)n;
     reply_placed(r, (size_t)n);
-    stats_add(&r->server->stats.shards[r->shard].read_bytes, (uint64_t)n);
+    fuse_stats_add(&r->server->stats.shards[r->shard].read_bytes, (uint64_t)n);
     return 0;
 }
 
@@ -116,7 +116,7 @@ int op_write(struct request *r)
     request_put_handle(r, handle);
     if (n < 0)
         return (int)n;
-    stats_add(&r->server->stats.shards[r->shard].write_bytes, (uint64_t)n);
+    fuse_stats_add(&r->server->stats.shards[r->shard].write_bytes, (uint64_t)n);
     struct wire_write_out out = {.size = (uint32_t)n};
     return reply_data(r, &out, sizeof(out));
 }
@@ -211,7 +211,7 @@ static ssize_t copy_file_range_at_most(struct request *r, uint64_t most)
     struct handle *from = request_handle(r, in->fh_in, HANDLE_FILE);
     if (from == NULL)
         return -EBADF;
-    struct handle *to = handle_get(&r->server->handles, in->fh_out, in->nodeid_out, HANDLE_FILE);
+    struct handle *to = fuse_handle_get(&r->server->handles, in->fh_out, in->nodeid_out, HANDLE_FILE);
     ssize_t n = to == NULL ? request_bad(r, -EBADF) : copy_between(r, in, len, from, to);
     if (to != NULL)
         request_put_handle(r, to);

@@ -91,7 +91,7 @@ int op_ioctl(struct request *r)
     char data_in[IOCTL_DATA_MAX], data_out[IOCTL_DATA_MAX] = {0};
     if (iov_pull(&r->in, data_in, rule->in) != 0)
         return -EFAULT;
-    struct handle *handle = handle_get_any(&r->server->handles, in->fh, r->header.nodeid);
+    struct handle *handle = fuse_handle_get_any(&r->server->handles, in->fh, r->header.nodeid);
     if (handle == NULL)
         return request_bad(r, -EBADF);
     size_t out_size = rule->out;

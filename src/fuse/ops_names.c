@@ -102,7 +102,7 @@ int op_link(struct request *r)
     rc = fs->ops->link(fs->fs, &r->caller, node->inode, r->node->inode, name, &entry);
     if (rc == 0)
         rc = reply_entry(r, r->node->inode, name, &entry);
-    node_put(&r->server->nodes, node);
+    fuse_node_put(&r->server->nodes, node);
     return rc;
 }
 
@@ -135,7 +135,7 @@ static int do_rename(struct request *r, uint64_t newdir, uint32_t flags)
     if (rc != 0)
         return rc;
     rc = fs->ops->rename(fs->fs, &r->caller, r->node->inode, name, new_parent->inode, new_name, flags);
-    node_put(&r->server->nodes, new_parent);
+    fuse_node_put(&r->server->nodes, new_parent);
     return rc;
 }
 

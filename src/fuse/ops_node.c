@@ -34,11 +34,11 @@ static int reply_known(struct request *r, struct node *node)
     if (rc != 0)
         return rc;
     struct wire_entry_out out;
-    attr_to_entry(r->server, node_id(node), &attr, &out);
-    node_count(&r->server->nodes, node);
+    attr_to_entry(r->server, fuse_node_id(node), &attr, &out);
+    fuse_node_count(&r->server->nodes, node);
     rc = reply_data(r, &out, sizeof(out));
     if (rc != 0)
-        node_uncount(&r->server->nodes, node, 1);
+        fuse_node_uncount(&r->server->nodes, node, 1);
     return rc;
 }
 
@@ -78,7 +78,7 @@ int op_lookup(struct request *r)
 
 static void forget(struct request *r, uint64_t nodeid, uint64_t count)
 {
-    if (!node_forget(&r->server->nodes, nodeid, count))
+    if (!fuse_node_forget(&r->server->nodes, nodeid, count))
         r->bad = true;
 }
 
@@ -117,7 +117,7 @@ static int optional_handle(struct request *r, bool given, uint64_t fh, struct ha
     *out = NULL;
     if (!given)
         return 0;
-    *out = handle_get_any(&r->server->handles, fh, r->header.nodeid);
+    *out = fuse_handle_get_any(&r->server->handles, fh, r->header.nodeid);
     return *out != NULL ? 0 : request_bad(r, -EBADF);
 }
 

@@ -73,19 +73,19 @@ static int reply_handle(struct request *r, struct handle *handle, enum handle_ki
 {
     struct wire_open_out *out = (void *)((char *)reply + size - sizeof(*out));
     slab_ref(node);
-    uint64_t nodeid = node_id(node);
+    uint64_t nodeid = fuse_node_id(node);
     *out = (struct wire_open_out){.open_flags = opened->fopen_flags | cache_flags};
-    out->fh = handle_publish(handle, kind, node, opened->handle);
+    out->fh = fuse_handle_publish(handle, kind, node, opened->handle);
     int rc = reply_data(r, reply, size);
     if (rc != 0)
-        handle_release(&r->server->handles, out->fh, nodeid, kind, 0, false);
+        fuse_handle_release(&r->server->handles, out->fh, nodeid, kind, 0, false);
     return rc;
 }
 
 /* A place for a handle that will be opened with these flags. */
 static struct handle *reserve(struct request *r, uint32_t flags)
 {
-    struct handle *handle = handle_reserve(&r->server->handles);
+    struct handle *handle = fuse_handle_reserve(&r->server->handles);
     if (handle != NULL) {
         handle->readable = (flags & O_ACCMODE) != O_WRONLY;
         handle->writable = (flags & O_ACCMODE) != O_RDONLY;
@@ -109,7 +109,7 @@ int op_open(struct request *r)
     struct oriel_fs_opened opened = {0};
     rc = fs->ops->open(fs->fs, &r->caller, r->node->inode, flags, backend_kill(in->open_flags), &opened);
     if (rc != 0) {
-        handle_unreserve(&r->server->handles, handle);
+        fuse_handle_unreserve(&r->server->handles, handle);
         return rc;
     }
     struct wire_open_out out;
@@ -130,7 +130,7 @@ int op_opendir(struct request *r)
     struct oriel_fs_opened opened = {0};
     rc = fs->ops->opendir(fs->fs, &r->caller, r->node->inode, in->flags & O_NOATIME, &opened);
     if (rc != 0) {
-        handle_unreserve(&r->server->handles, handle);
+        fuse_handle_unreserve(&r->server->handles, handle);
         return rc;
     }
     struct wire_open_out out;
@@ -147,18 +147,18 @@ static int reply_created(struct request *r, struct handle *handle, const char *n
     const struct oriel_fs *fs = &r->server->fs;
     struct node_table *nodes = &r->server->nodes;
     struct node *node;
-    int rc = node_intern(nodes, r->node->inode, name, entry, &node);
+    int rc = fuse_node_intern(nodes, r->node->inode, name, entry, &node);
     if (rc != 0) {
         fs->ops->release(fs->fs, NULL, opened->handle, 0, false);
-        handle_unreserve(&r->server->handles, handle);
+        fuse_handle_unreserve(&r->server->handles, handle);
         return rc;
     }
     struct wire_create_out out;
-    attr_to_entry(r->server, node_id(node), &entry->attr, &out.entry);
+    attr_to_entry(r->server, fuse_node_id(node), &entry->attr, &out.entry);
     rc = reply_handle(r, handle, HANDLE_FILE, node, opened, file_cache_flags(r->server), &out, sizeof(out));
     if (rc != 0)
-        node_uncount(nodes, node, 1);
-    node_put(nodes, node);
+        fuse_node_uncount(nodes, node, 1);
+    fuse_node_put(nodes, node);
     return rc;
 }
 
@@ -183,7 +183,7 @@ static int create_file(struct request *r, const struct wire_create_in *in, const
         rc = fs->ops->tmpfile(fs->fs, &r->caller, parent, mode, flags, umask, &entry, &opened);
     if (rc == 0)
         return reply_created(r, handle, name, &entry, &opened);
-    handle_unreserve(&r->server->handles, handle);
+    fuse_handle_unreserve(&r->server->handles, handle);
     return rc;
 }
 
@@ -214,7 +214,7 @@ static int release(struct request *r, enum handle_kind kind)
 {
     const struct wire_release_in *in = request_args(r, sizeof(*in));
     bool unflock = (in->release_flags & FUSE_RELEASE_UNFLOCK) != 0;
-    if (!handle_release(&r->server->handles, in->fh, r->header.nodeid, kind, in->lock_owner, unflock))
+    if (!fuse_handle_release(&r->server->handles, in->fh, r->header.nodeid, kind, in->lock_owner, unflock))
         return request_bad(r, -EBADF);
     lock_wait_released(&r->server->locks);
     return 0;

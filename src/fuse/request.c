@@ -61,7 +61,7 @@ int request_load_args(struct request *r)
 void request_end(struct request *r)
 {
     if (r->node != NULL)
-        node_put(&r->server->nodes, r->node);
+        fuse_node_put(&r->server->nodes, r->node);
     free(r->args_heap);
 }
 
@@ -93,7 +93,7 @@ int request_name(struct request *r, const char **name)
 
 int request_node(struct request *r, uint64_t nodeid, struct node **out)
 {
-    *out = node_get(&r->server->nodes, nodeid);
+    *out = fuse_node_get(&r->server->nodes, nodeid);
     if (*out != NULL)
         return 0;
     /* An id that has a generation was ours once, most likely; one without never was. */
@@ -102,7 +102,7 @@ int request_node(struct request *r, uint64_t nodeid, struct node **out)
 
 struct handle *request_handle(struct request *r, uint64_t fh, enum handle_kind kind)
 {
-    struct handle *handle = handle_get(&r->server->handles, fh, r->header.nodeid, kind);
+    struct handle *handle = fuse_handle_get(&r->server->handles, fh, r->header.nodeid, kind);
     if (handle == NULL)
         r->bad = true;
     return handle;

@@ -80,7 +80,7 @@ struct handle *request_handle(struct request *r, uint64_t fh, enum handle_kind k
 
 static inline void request_put_handle(struct request *r, struct handle *handle)
 {
-    handle_put(&r->server->handles, handle);
+    fuse_handle_put(&r->server->handles, handle);
 }
 
 /* ---- reply ---- */

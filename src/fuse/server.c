@@ -59,10 +59,10 @@ static int run(struct request *r)
 /* Opened while nobody else is inside: INIT and DESTROY. */
 static int run_alone(struct request *r)
 {
-    r->shard = gate_shard_of_thread();
+    r->shard = fuse_gate_shard_of_thread();
     server_quiesce(r->server);
     int rc = run(r);
-    gate_open(&r->server->gate);
+    fuse_gate_open(&r->server->gate);
     return rc;
 }
 
@@ -78,9 +78,9 @@ static uint64_t now_ns(const struct oriel_fuse_server *server)
 static void count(struct request *r, int rc, uint64_t ns)
 {
     struct stats *stats = &r->server->stats;
-    stats_request(stats, r->shard, op_row_index(r->op), rc != 0, ns);
+    fuse_stats_request(stats, r->shard, op_row_index(r->op), rc != 0, ns);
     if (r->bad)
-        stats_add(&stats->shards[r->shard].bad, 1);
+        fuse_stats_add(&stats->shards[r->shard].bad, 1);
 }
 
 static size_t finish(struct request *r, int rc, uint64_t started)
@@ -96,7 +96,7 @@ static size_t finish(struct request *r, int rc, uint64_t started)
 
 static size_t refuse_without_reply(struct oriel_fuse_server *server)
 {
-    stats_add(&server->stats.shards[gate_shard_of_thread()].bad, 1);
+    fuse_stats_add(&server->stats.shards[fuse_gate_shard_of_thread()].bad, 1);
     ORIEL_TRACE(server->options.trace, "fuse ! request without room for a header");
     return 0;
 }
@@ -113,9 +113,9 @@ size_t oriel_fuse_server_handle(struct oriel_fuse_server *server, const struct o
     uint64_t started = now_ns(server);
     if ((r.op->flags & OP_ALONE) != 0)
         return finish(&r, run_alone(&r), started);
-    r.shard = gate_enter(&server->gate);
+    r.shard = fuse_gate_enter(&server->gate);
     size_t len = finish(&r, run(&r), started);
-    gate_leave(&server->gate, r.shard);
+    fuse_gate_leave(&server->gate, r.shard);
     return len;
 }
 
@@ -136,9 +136,9 @@ enum oriel_fuse_weight oriel_fuse_server_weight(struct oriel_fuse_server *server
 
 void server_quiesce(struct oriel_fuse_server *server)
 {
-    gate_shut(&server->gate);
+    fuse_gate_shut(&server->gate);
     lock_wait_interrupt_all(&server->locks);
-    gate_drain(&server->gate);
+    fuse_gate_drain(&server->gate);
 }
 
 void server_end_session(struct oriel_fuse_server *server)
@@ -146,8 +146,8 @@ void server_end_session(struct oriel_fuse_server *server)
     server->session = (struct session){0};
     if (server->dax != NULL)
         oriel_dax_reset(server->dax);
-    handle_table_clear(&server->handles);
-    node_table_clear(&server->nodes);
+    fuse_handle_table_clear(&server->handles);
+    fuse_node_table_clear(&server->nodes);
     lock_wait_reset(&server->locks);
 }
 
@@ -155,7 +155,7 @@ void oriel_fuse_server_reset(struct oriel_fuse_server *server)
 {
     server_quiesce(server);
     server_end_session(server);
-    gate_open(&server->gate);
+    fuse_gate_open(&server->gate);
 }
 
 void oriel_fuse_server_interrupt(struct oriel_fuse_server *server)
@@ -224,18 +224,18 @@ static void choose_timeouts(struct oriel_fuse_server *server)
 static int make_tables(struct oriel_fuse_server *server)
 {
     const struct oriel_fuse_server_options *options = &server->options;
-    int rc = stats_init(&server->stats, options->timing);
+    int rc = fuse_stats_init(&server->stats, options->timing);
     if (rc != 0)
         return rc;
-    rc = handle_table_init(&server->handles, &server->nodes, options->max_handles);
+    rc = fuse_handle_table_init(&server->handles, &server->nodes, options->max_handles);
     if (rc != 0)
         goto no_handles;
-    rc = node_table_init(&server->nodes, &server->fs, (uint32_t)options->max_nodes + 1);
+    rc = fuse_node_table_init(&server->nodes, &server->fs, (uint32_t)options->max_nodes + 1);
     if (rc == 0)
         return 0;
-    handle_table_destroy(&server->handles);
+    fuse_handle_table_destroy(&server->handles);
 no_handles:
-    stats_destroy(&server->stats);
+    fuse_stats_destroy(&server->stats);
     return rc;
 }
 
@@ -255,7 +255,7 @@ int oriel_fuse_server_create(const struct oriel_fuse_server_options *options, st
         return rc;
     }
     choose_timeouts(server);
-    gate_init(&server->gate);
+    fuse_gate_init(&server->gate);
     lock_wait_init(&server->locks, &server->gate, server->options.max_lock_waiters);
     server->dax_source = ops_dax_source(server);
     *out = server;
@@ -266,13 +266,13 @@ void oriel_fuse_server_destroy(struct oriel_fuse_server *server)
 {
     if (server == NULL)
         return;
-    handle_table_destroy(&server->handles);
-    node_table_destroy(&server->nodes);
+    fuse_handle_table_destroy(&server->handles);
+    fuse_node_table_destroy(&server->nodes);
     if (server->ops.destroy != NULL)
         server->ops.destroy(server->fs.fs);
     lock_wait_destroy(&server->locks);
-    gate_destroy(&server->gate);
-    stats_destroy(&server->stats);
+    fuse_gate_destroy(&server->gate);
+    fuse_stats_destroy(&server->stats);
     free(server);
 }
 
@@ -289,7 +289,7 @@ void oriel_fuse_server_attach_dax(struct oriel_fuse_server *server, struct oriel
 void oriel_fuse_server_stats(struct oriel_fuse_server *server, struct oriel_fuse_stats *out)
 {
     memset(out, 0, sizeof(*out));
-    stats_sum(&server->stats, out);
-    node_table_count(&server->nodes, &out->nodes, &out->lookups);
-    out->handles = handle_table_count(&server->handles);
+    fuse_stats_sum(&server->stats, out);
+    fuse_node_table_count(&server->nodes, &out->nodes, &out->lookups);
+    out->handles = fuse_handle_table_count(&server->handles);
 }

@@ -10,12 +10,6 @@
 #include "fuse/node_table.h"
 #include "fuse/stats.h"
 
-/* The session is a folder of its own that may not be there yet. */
-#pragma weak oriel_dax_setup
-#pragma weak oriel_dax_remove
-#pragma weak oriel_dax_reset
-#pragma weak oriel_dax_granule_shift
-
 /* What INIT agreed on. Written while the gate is closed, so that requests read it without a lock. */
 struct session {
     bool ready;
@@ -46,7 +40,7 @@ struct oriel_fuse_server {
 
 /* Ends the session: drops DAX slots, handles and nodes. The gate is closed by the caller. */
 void server_end_session(struct oriel_fuse_server *server);
-/* Closes the gate, sends waiters home and waits until the server is empty; gate_open() ends it. */
+/* Closes the gate, sends waiters home and waits until the server is empty; fuse_gate_open() ends it. */
 void server_quiesce(struct oriel_fuse_server *server);
 
 static inline bool session_has(const struct oriel_fuse_server *server, uint64_t flag)

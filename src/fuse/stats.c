@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int stats_init(struct stats *stats, bool timing)
+int fuse_stats_init(struct stats *stats, bool timing)
 {
     if (!timing)
         return 0;
@@ -11,7 +11,7 @@ int stats_init(struct stats *stats, bool timing)
     return stats->histograms == NULL ? -ENOMEM : 0;
 }
 
-void stats_destroy(struct stats *stats)
+void fuse_stats_destroy(struct stats *stats)
 {
     free(stats->histograms);
     stats->histograms = NULL;
@@ -23,15 +23,15 @@ static unsigned bucket_of(uint64_t ns)
     return log2 < STATS_BUCKETS ? log2 : STATS_BUCKETS - 1;
 }
 
-void stats_request(struct stats *stats, unsigned shard, unsigned op, bool error, uint64_t ns)
+void fuse_stats_request(struct stats *stats, unsigned shard, unsigned op, bool error, uint64_t ns)
 {
     struct stats_op *counters = &stats->shards[shard].ops[op];
-    stats_add(&counters->count, 1);
+    fuse_stats_add(&counters->count, 1);
     if (error)
-        stats_add(&counters->errors, 1);
+        fuse_stats_add(&counters->errors, 1);
     if (stats->histograms != NULL) {
-        stats_add(&counters->total_ns, ns);
-        stats_add(&stats->histograms[shard].buckets[op][bucket_of(ns)], 1);
+        fuse_stats_add(&counters->total_ns, ns);
+        fuse_stats_add(&stats->histograms[shard].buckets[op][bucket_of(ns)], 1);
     }
 }
 
@@ -60,7 +60,7 @@ static void sum_histograms(const struct stats_histograms *shard, struct oriel_fu
     }
 }
 
-void stats_sum(struct stats *stats, struct oriel_fuse_stats *out)
+void fuse_stats_sum(struct stats *stats, struct oriel_fuse_stats *out)
 {
     for (unsigned i = 0; i < GATE_SHARDS; i++) {
         sum_shard(&stats->shards[i], out);

@@ -31,18 +31,18 @@ struct stats {
 };
 
 /* -ENOMEM. stats is zeroed memory. */
-int stats_init(struct stats *stats, bool timing);
-void stats_destroy(struct stats *stats);
+int fuse_stats_init(struct stats *stats, bool timing);
+void fuse_stats_destroy(struct stats *stats);
 
-static inline void stats_add(_Atomic uint64_t *counter, uint64_t n)
+static inline void fuse_stats_add(_Atomic uint64_t *counter, uint64_t n)
 {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
 /* Counts a request of row `op` (0: unknown opcodes) in a thread's shard. ns is ignored while timing is off. */
-void stats_request(struct stats *stats, unsigned shard, unsigned op, bool error, uint64_t ns);
+void fuse_stats_request(struct stats *stats, unsigned shard, unsigned op, bool error, uint64_t ns);
 
 /* Adds all shards up. */
-void stats_sum(struct stats *stats, struct oriel_fuse_stats *out);
+void fuse_stats_sum(struct stats *stats, struct oriel_fuse_stats *out);
 
 #endif
