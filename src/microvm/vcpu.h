@@ -1,0 +1,20 @@
+/* One virtual processor and its thread. */
+#ifndef ORIEL_MICROVM_VCPU_H
+#define ORIEL_MICROVM_VCPU_H
+
+#include "microvm/vm.h"
+
+int vcpu_create(struct vm *vm, unsigned index, struct vm_error *error);
+void vcpu_destroy(struct vcpu *cpu);
+int vcpu_start(struct vcpu *cpu, struct vm_error *error);
+
+/* Makes the thread leave KVM_RUN or a blocked write soon, and waits for its end. The machine is stopping. */
+void vcpu_join(struct vcpu *cpu);
+
+/*
+ * KVM_RUN said EFAULT: finds what the guest wanted and has the window bind it. What cannot be served becomes a general protection
+ * exception in the guest. Returns false when the machine cannot go on (it was told to stop).
+ */
+bool vcpu_resolve_fault(struct vcpu *cpu);
+
+#endif
