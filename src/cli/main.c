@@ -1,0 +1,52 @@
+/* The `oriel` command: picks the subcommand. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "cli/command.h"
+
+static const struct cli_command commands[] = {
+#ifdef ORIEL_HAVE_MICROVM
+    {"run", "boot a microVM that mounts host folders with DAX and run a command in it", cmd_run},
+#endif
+};
+
+static void print_usage(FILE *to)
+{
+    fprintf(to, "usage: oriel COMMAND [OPTION…]\n\ncommands:\n");
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].summary);
+    fprintf(to, "  %-8s %s\n", "help", "print this");
+    fprintf(to, "  %-8s %s\n\n`oriel COMMAND --help` explains a command.\n", "version", "print the version");
+}
+
+static const struct cli_command *find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_usage(stderr);
+        return CLI_USAGE;
+    }
+    const char *name = argv[1];
+    const struct cli_command *command = find(name);
+    if (command != NULL)
+        return command->run(argc - 1, argv + 1);
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        print_usage(stdout);
+        return CLI_OK;
+    }
+    if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0) {
+        printf("oriel %s\n", ORIEL_VERSION);
+        return CLI_OK;
+    }
+    fprintf(stderr, "oriel: there is no command '%s'; `oriel help` lists them\n", name);
+    return CLI_USAGE;
+}
