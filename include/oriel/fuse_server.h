@@ -45,6 +45,8 @@ struct oriel_fuse_server_options {
     uint64_t max_nodes;   /* bound on nodes a guest may hold; 0 = 16,777,216 */
     uint32_t max_handles; /* bound on open handles; 0 = 1,048,576 */
     struct oriel_trace *trace;
+    bool timing;               /* measure each request: total_ns and histogram of the statistics */
+    uint32_t max_lock_waiters; /* SETLKW requests that may wait at once, further ones get ENOLCK; 0 = 64 */
 };
 
 struct oriel_fuse_server;
@@ -93,7 +95,8 @@ enum oriel_fuse_weight {
 enum oriel_fuse_weight oriel_fuse_server_weight(struct oriel_fuse_server *server,
                                                 const struct oriel_fuse_request *request);
 
-/* Makes every request that waits for a lock return EINTR now: before stopping queues. */
+/* Makes every request that waits for a lock return EINTR now: before stopping queues. One that begins to wait
+ * later is not affected: a caller that waits for its queues calls again until they are empty. */
 void oriel_fuse_server_interrupt(struct oriel_fuse_server *server);
 
 /* Device reset, end of the connection: as FUSE_DESTROY. Waits for running requests. */
