@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "virtio/memory_region.h"
 
 #define MAX_REGIONS 4096
 
@@ -105,6 +106,12 @@ static const struct oriel_memory_region *find_region(const struct oriel_memory *
     return NULL;
 }
 
+const struct oriel_memory_region *memory_ordinary_region(const struct oriel_memory *memory, uint64_t gpa)
+{
+    const struct oriel_memory_region *region = find_region(memory, gpa);
+    return region == NULL || region->guarded || region->prepare != NULL ? NULL : region;
+}
+
 /* Translates what of [gpa, gpa + len) lies in one region; *taken says how much that is. */
 static int translate_piece(const struct oriel_memory_region *region, uint64_t gpa, uint64_t len,
                            uint32_t access, struct iovec *piece, bool *guarded)
@@ -159,9 +166,8 @@ int oriel_memory_translate(const struct oriel_memory *memory, uint64_t gpa, uint
 void *oriel_memory_at(const struct oriel_memory *memory, uint64_t gpa, uint64_t len, uint64_t alignment)
 {
     assert(is_power_of_two(alignment));
-    const struct oriel_memory_region *region = find_region(memory, gpa);
-    if (region == NULL || region->guarded || region->prepare != NULL ||
-        !range_within(gpa - region->gpa, len, region->len))
+    const struct oriel_memory_region *region = memory_ordinary_region(memory, gpa);
+    if (region == NULL || !memory_region_holds(region, gpa, len))
         return NULL;
     char *host = (char *)region->host + (gpa - region->gpa);
     return is_aligned((uintptr_t)host, alignment) ? host : NULL;

@@ -9,11 +9,14 @@
 
 #include "base/checked.h"
 #include "base/le.h"
+#include "virtio/memory_region.h"
 
 #define DESC_NEXT     1u
 #define DESC_WRITE    2u
 #define DESC_INDIRECT 4u
 #define DESC_SIZE     16u
+
+#define MAX_PIECES 32 /* regions that one buffer may span */
 
 #define AVAIL_NO_INTERRUPT 1u
 #define USED_NO_NOTIFY     1u
@@ -152,6 +155,7 @@ struct walk {
     bool writable_seen;
     bool in_fault, out_fault;
     uint64_t bytes;
+    const struct oriel_memory_region *region; /* of the last buffer: the next one is likely to be there too */
 };
 
 static int break_queue(struct split_queue *queue, const char *why)
@@ -199,8 +203,56 @@ static int next_descriptor(struct split_queue *queue, const struct oriel_memory 
     return 0;
 }
 
-/* Adds the vectors of one buffer. A bad buffer ends its part of the chain; the other part is still collected.
+/*
+ * Appends a vector to its part, which has *count of them and ends the array at `used`. Where it goes on from the
+ * last one they become one, so that the kernel has less to walk.
  */
+static int append(struct split_queue_chain *chain, size_t used, uint16_t *count, void *base, size_t len)
+{
+    if (*count != 0) {
+        struct iovec *last = &chain->iov[used - 1];
+        if ((char *)last->iov_base + last->iov_len == base) {
+            last->iov_len += len;
+            return 0;
+        }
+    }
+    if (used == SPLIT_QUEUE_MAX_VECTORS)
+        return -ENOBUFS;
+    chain->iov[used] = (struct iovec){.iov_base = base, .iov_len = len};
+    ++*count;
+    return 0;
+}
+
+/* A buffer that spans regions or lies in one that is not ordinary. */
+static int append_translated(const struct oriel_memory *memory, struct split_queue_chain *chain,
+                             const struct descriptor *d, uint32_t access, uint16_t *count)
+{
+    struct iovec pieces[MAX_PIECES];
+    int n = oriel_memory_translate(memory, d->addr, d->len, access, pieces, MAX_PIECES, &chain->guarded);
+    int r = n < 0 ? n : 0;
+    for (int i = 0; r == 0 && i < n; i++)
+        r = append(chain, (size_t)chain->in_count + chain->out_count, count, pieces[i].iov_base,
+                   pieces[i].iov_len);
+    return r;
+}
+
+static int append_buffer(const struct oriel_memory *memory, struct walk *walk,
+                         struct split_queue_chain *chain, const struct descriptor *d)
+{
+    bool writable = (d->flags & DESC_WRITE) != 0;
+    uint16_t *count = writable ? &chain->out_count : &chain->in_count;
+    const struct oriel_memory_region *region = walk->region;
+    if (d->len == 0)
+        return 0;
+    if (region == NULL || !memory_region_holds(region, d->addr, d->len))
+        region = walk->region = memory_ordinary_region(memory, d->addr);
+    if (region != NULL && memory_region_holds(region, d->addr, d->len))
+        return append(chain, (size_t)chain->in_count + chain->out_count, count,
+                      (char *)region->host + (d->addr - region->gpa), d->len);
+    return append_translated(memory, chain, d, writable ? ORIEL_MEMORY_WRITE : ORIEL_MEMORY_READ, count);
+}
+
+/* Adds the vectors of one buffer. A bad buffer ends its part of the chain; the other part is still collected. */
 static void add_buffer(const struct oriel_memory *memory, struct walk *walk, struct split_queue_chain *chain,
                        const struct descriptor *d)
 {
@@ -215,17 +267,9 @@ static void add_buffer(const struct oriel_memory *memory, struct walk *walk, str
     }
     if (*fault || chain->verdict == SPLIT_QUEUE_DROP)
         return;
-    size_t used = (size_t)chain->in_count + chain->out_count;
-    int count =
-        oriel_memory_translate(memory, d->addr, d->len, writable ? ORIEL_MEMORY_WRITE : ORIEL_MEMORY_READ,
-                               &chain->iov[used], SPLIT_QUEUE_MAX_VECTORS - used, &chain->guarded);
-    if (count < 0) {
+    if (append_buffer(memory, walk, chain, d) != 0) {
         *fault = true;
         chain->verdict = SPLIT_QUEUE_FAULT;
-    } else if (writable) {
-        chain->out_count = (uint16_t)(chain->out_count + count);
-    } else {
-        chain->in_count = (uint16_t)(chain->in_count + count);
     }
 }
 

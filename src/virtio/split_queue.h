@@ -21,6 +21,7 @@
  *   parts add up to more than 4 GiB                                   DROP    2.7.5.2: driver MUST NOT
  *   buffer in no region, wrapping, or not bindable in the window      FAULT   happens to honest guests, see
  *                                                                             oriel_memory_region.prepare
+ *   buffer over more than 32 regions                                  FAULT   our bound
  *   buffer of length 0                                                skipped says nothing, costs nothing
  *   no writable part, no readable part                                allowed FORGET has none; the server decides
  *
