@@ -18,12 +18,6 @@
 
 #include "virtio/split_queue.h"
 
-/* Until src/fuse defines them; without a server nobody gets as far as calling them. */
-#pragma weak oriel_fuse_server_handle
-#pragma weak oriel_fuse_server_weight
-#pragma weak oriel_fuse_server_interrupt
-#pragma weak oriel_fuse_server_reset
-
 /* The map that all queues of a device use; it changes as one. */
 struct shared_memory_map {
     pthread_mutex_t lock;
