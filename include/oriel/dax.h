@@ -155,6 +155,75 @@ int64_t oriel_dax_bind_all(struct oriel_dax *dax);
 void oriel_dax_reset(struct oriel_dax *dax);
 
 /*
+ * ---- saved state ----
+ *
+ * The DAXS section, version 1, little-endian:
+ *   "DAXS" | u32 version | u64 window_gpa | u64 window_len | u64 cap_bytes | u64 mapped_bytes | u64 entry_count
+ *   entry: u64 moffset | u64 len | u64 nodeid | u64 foffset | u32 prot | u32 reserved = 0, sorted by moffset
+ */
+#define ORIEL_DAXS_VERSION 1
+#define ORIEL_DAXS_HEADER  48 /* bytes */
+#define ORIEL_DAXS_ENTRY   40
+
+/* How many bytes oriel_dax_save() would write at this moment. */
+size_t oriel_dax_save_size(struct oriel_dax *dax);
+
+/*
+ * Writes all slots as they are at one moment, while other threads may go on with every other call; none of them
+ * waits for it. A mapping that is being made or removed is in or out as a whole. Makes no system call but for
+ * memory, and calls neither source nor mapper. *written is the length of the section. Returns 0, or -ENOBUFS (size
+ * is too small: nothing of use was written, *written is what would have been needed), -ENOMEM.
+ */
+int oriel_dax_save(struct oriel_dax *dax, void *buffer, size_t size, size_t *written);
+
+/*
+ * Replaces all slots by those of a section that oriel_dax_save() wrote, in this process or another. They are SAVED:
+ * the first fault binds each (or oriel_dax_bind_all()). Checks everything first; then unmaps what is bound, then
+ * publishes in one step. Other calls wait meanwhile. The blob is read, not kept; it must not change during the
+ * call. Doing it twice is the same as once. Errors, with nothing changed, and a line of trace that says why:
+ *   -ENOMSG      no DAXS section             -EPROTONOSUPPORT  another version
+ *   -EMSGSIZE    truncated                   -E2BIG            bytes behind the last entry
+ *   -EXDEV       another window              -ERANGE           an entry outside the window
+ *   -EINVAL      an entry that is not aligned to the granule
+ *   -ENODATA     an empty entry              -EEXIST           entries that overlap
+ *   -EILSEQ      entries out of order        -EPROTO           a prot without any or with unknown bits
+ *   -EOVERFLOW   foffset + len past INT64_MAX
+ *   -EBADMSG     reserved is not 0, or mapped_bytes is not the sum of the lengths
+ *   -ENOSPC      over this session's cap of bytes or slots, or the mapper could not unmap what was bound
+ *   -EROFS       a writable entry in a read-only session
+ *   -ENOMEM; -EIO (the mapper could not unmap; slots that it did unmap are SAVED)
+ */
+int oriel_dax_load(struct oriel_dax *dax, const void *blob, size_t size);
+
+/* One slot, as a section or a session has it. */
+struct oriel_dax_slot {
+    uint64_t moffset, len;
+    uint64_t nodeid, foffset;
+    uint32_t prot;
+    bool bound; /* false in a section */
+};
+
+/* The head of a section. */
+struct oriel_daxs {
+    uint64_t window_gpa, window_len;
+    uint64_t cap_bytes, mapped_bytes;
+    uint64_t entry_count; /* agrees with the size of the blob */
+};
+
+/* Reads the head: -ENOMSG, -EPROTONOSUPPORT, -EMSGSIZE, -E2BIG as oriel_dax_load(). */
+int oriel_daxs_open(const void *blob, size_t size, struct oriel_daxs *out);
+
+/* Entry i (below entry_count) of a blob that oriel_daxs_open() accepted. Its values are not checked. */
+struct oriel_dax_slot oriel_daxs_entry(const void *blob, uint64_t i);
+
+/*
+ * Calls each() for every slot, sorted by moffset, all of one moment; ends when it returns non-zero, and returns
+ * that. -ENOMEM. each() is called without any lock and may call the session.
+ */
+int oriel_dax_each_slot(struct oriel_dax *dax, int (*each)(void *opaque, const struct oriel_dax_slot *slot),
+                        void *opaque);
+
+/*
  * Counters since the session was made. Each is exact once the calls it counts have returned; together they
  * are no picture of one moment. Walks the table to count the slots: microseconds for a window of some GiB.
  */

@@ -1,12 +1,10 @@
-/* FUSE_REMOVEMAPPING, and dropping everything. */
+/* FUSE_REMOVEMAPPING. */
 #include <oriel/dax.h>
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "base/checked.h"
 #include "dax/change.h"
-#include "dax/drop.h"
 
 /* A Linux guest with 4 KiB pages sends at most this many entries in one request. */
 #define BATCH 256
@@ -175,65 +173,4 @@ int oriel_dax_remove(struct oriel_dax *dax, const struct oriel_dax_range *ranges
     }
     ORIEL_TRACE(dax->trace, "dax remove count=%zu -> %d", count, first_err);
     return first_err;
-}
-
-/* ---- everything ---- */
-
-/* Empties one block; the gate is closed. */
-static void drop_block(struct oriel_dax *dax, uint64_t block)
-{
-    uint64_t word = claimed_word(dax, block);
-    if (word_kind(word) == WORD_FINE)
-        free(record_fine(block_record(dax, block, word)));
-    atomic_store(&dax->words[block],
-                 (word & WORD_VERSION) | ((word & WORD_GENERATION) + WORD_GENERATION_ONE) | WORD_NONE);
-}
-
-static void unmap_blocks(struct oriel_dax *dax, uint64_t first, uint64_t last)
-{
-    uint64_t start = block_start(first), end = block_start(last) + block_length(dax, last);
-    dax_count(dax, COUNT_UNMAPS, 1);
-    /* An error is traced; the slots are gone for the guest all the same, and the next setup replaces. */
-    (void)dax_unmap(dax, start, end - start);
-}
-
-static void drop_chunk(struct oriel_dax *dax, uint64_t chunk)
-{
-    uint64_t begin = chunk << CHUNK_SHIFT;
-    uint64_t end = min_u64(begin + (UINT64_C(1) << CHUNK_SHIFT), dax->block_count);
-    uint64_t first = end, last = begin;
-    for (uint64_t block = begin; block < end; block++) {
-        if (word_kind(claimed_word(dax, block)) == WORD_NONE)
-            continue;
-        first = min_u64(first, block);
-        last = block;
-    }
-    if (first == end)
-        return;
-    unmap_blocks(dax, first, last);
-    for (uint64_t block = first; block <= last; block++) {
-        if (word_kind(claimed_word(dax, block)) != WORD_NONE)
-            drop_block(dax, block);
-    }
-}
-
-void dax_drop_all(struct oriel_dax *dax)
-{
-    for (uint64_t chunk = 0; chunk << CHUNK_SHIFT < dax->block_count; chunk++) {
-        if (atomic_load(&dax->chunk_used[chunk]))
-            drop_chunk(dax, chunk);
-    }
-    budget_set_used(&dax->bytes, 0);
-    if (dax->limit_slots)
-        budget_set_used(&dax->slots, 0);
-}
-
-void oriel_dax_reset(struct oriel_dax *dax)
-{
-    pthread_mutex_lock(&dax->maintenance);
-    gate_close(dax);
-    dax_drop_all(dax);
-    gate_open(dax);
-    pthread_mutex_unlock(&dax->maintenance);
-    ORIEL_TRACE(dax->trace, "dax reset");
 }

@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "dax/claim.h"
 #include "dax/drop.h"
+#include "dax/picture.h"
 
 #define GRANULE_MIN     UINT64_C(4096)
 #define GRANULE_MAX     UINT64_C(65536)
@@ -70,7 +71,8 @@ static int reserve_tables(struct oriel_dax *dax)
     uint64_t words = align_up(blocks * sizeof(uint64_t), page);
     uint64_t records = align_up(blocks * sizeof(struct record), page);
     uint64_t chunks = align_up((blocks >> CHUNK_SHIFT) + 1, page);
-    dax->table_size = (size_t)(words + 2 * records + chunks);
+    uint64_t undo = align_up(blocks * sizeof(*dax->undo_of), page);
+    dax->table_size = (size_t)(words + 2 * records + chunks + undo);
     dax->table = mmap(NULL, dax->table_size, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (dax->table == MAP_FAILED) {
@@ -82,6 +84,7 @@ static int reserve_tables(struct oriel_dax *dax)
     dax->records[0] = (void *)(at + words);
     dax->records[1] = (void *)(at + words + records);
     dax->chunk_used = (void *)(at + words + 2 * records);
+    dax->undo_of = (void *)(at + words + 2 * records + chunks);
     return 0;
 }
 
@@ -150,7 +153,9 @@ void oriel_dax_destroy(struct oriel_dax *dax)
 {
     if (dax == NULL)
         return;
-    dax_drop_all(dax);
+    (void)dax_unmap_all(dax);
+    dax_forget_all(dax);
+    picture_cleanup(dax);
     free_session(dax);
 }
 

@@ -27,6 +27,9 @@ struct record {
     _Atomic uint64_t foffset;
 };
 
+struct undo;
+struct fine;
+
 /* Rare events, counted in a shard each processor. What happens on every setup is counted by the budget. */
 enum counter {
     COUNT_SETUP_ERRORS,
@@ -66,6 +69,10 @@ struct oriel_dax {
     unsigned granule_shift;
     unsigned shard_mask;
     struct record *records[2];
+    struct undo *_Atomic *undo_of; /* by block: what it showed at the moment of a picture (picture.h) */
+    struct undo *_Atomic undo_list;
+    struct fine *_Atomic retired;
+    _Atomic uint64_t undo_failed; /* the picture for which memory was out */
 
     _Atomic uint8_t *chunk_used;
     uint64_t block_count;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/checked.h"
+#include "dax/picture.h"
 
 /* ---- looking ---- */
 
@@ -178,14 +179,29 @@ void block_plan_drop(struct block_next *next)
 
 void change_begin(struct oriel_dax *dax, const struct claim *claim)
 {
-    (void)dax;
-    (void)claim;
+    uint64_t last = claim->last + (claim->tail ? 1 : 0);
+    /* Several blocks change as one: a picture must not see some before and some after. */
+    for (uint64_t block = claim->first; last != claim->first && block <= last; block++)
+        atomic_fetch_or(&dax->words[block], WORD_COMMIT);
+    uint64_t phase = atomic_load(&dax->phase);
+    for (uint64_t block = claim->first; (phase & PHASE_SAVING) && block <= last; block++)
+        picture_keep(dax, block, phase);
 }
 
+static void keep_one(struct oriel_dax *dax, uint64_t block)
+{
+    uint64_t phase = atomic_load(&dax->phase);
+    if (__builtin_expect((phase & PHASE_SAVING) != 0, 0))
+        picture_keep(dax, block, phase);
+}
+
+/*
+ * Release, so that who takes a picture and sees a part of it also sees that the word has changed since.
+ */
 static void record_set(struct record *record, uint64_t nodeid, uint64_t foffset)
 {
-    atomic_store_explicit(&record->nodeid, nodeid, memory_order_relaxed);
-    atomic_store_explicit(&record->foffset, foffset, memory_order_relaxed);
+    atomic_store_explicit(&record->nodeid, nodeid, memory_order_release);
+    atomic_store_explicit(&record->foffset, foffset, memory_order_release);
 }
 
 static uint64_t next_word(struct oriel_dax *dax, uint64_t word, const struct block_next *next)
@@ -203,12 +219,6 @@ static uint64_t next_word(struct oriel_dax *dax, uint64_t word, const struct blo
     return fresh;
 }
 
-static void fine_retire(struct oriel_dax *dax, struct fine *fine)
-{
-    (void)dax;
-    free(fine);
-}
-
 void block_publish(struct oriel_dax *dax, uint64_t block, struct block_next *next)
 {
     uint64_t word = claimed_word(dax, block), fresh = next_word(dax, word, next);
@@ -220,12 +230,13 @@ void block_publish(struct oriel_dax *dax, uint64_t block, struct block_next *nex
     next->fine = NULL;
     claim_end(dax, block, fresh);
     if (__builtin_expect(old != NULL, 0))
-        fine_retire(dax, old);
+        picture_retire(dax, old);
 }
 
 void block_publish_one(struct oriel_dax *dax, uint64_t block, uint64_t word, uint64_t offset, uint64_t length,
                        uint64_t nodeid, uint64_t foffset, bool writable)
 {
+    keep_one(dax, block);
     record_set(block_record(dax, block, word), nodeid, foffset);
     claim_end(dax, block,
               ((word & (WORD_GENERATION | WORD_VERSION)) + WORD_GENERATION_ONE) | WORD_ONE | WORD_BOUND |
@@ -234,6 +245,7 @@ void block_publish_one(struct oriel_dax *dax, uint64_t block, uint64_t word, uin
 
 void block_publish_none(struct oriel_dax *dax, uint64_t block, uint64_t word)
 {
+    keep_one(dax, block);
     claim_end(dax, block, ((word & (WORD_GENERATION | WORD_VERSION)) + WORD_GENERATION_ONE) | WORD_NONE);
 }
 
