@@ -190,6 +190,12 @@ struct node *fuse_node_get(struct node_table *table, uint64_t nodeid)
     return slab_get(&table->slab, nodeid);
 }
 
+int fuse_node_missing(struct node_table *table, uint64_t nodeid)
+{
+    void *slot = slab_at(&table->slab, (uint32_t)nodeid);
+    return slot != NULL && nodeid >> 32 <= slab_generation(slot) ? -ESTALE : -ENOENT;
+}
+
 /*
  * Ends a node that seemed dead. Between the put that said so and the lock it may have been found again, or
  * ended by another: the generation and a second look under the lock tell.

@@ -53,6 +53,8 @@ void fuse_node_table_destroy(struct node_table *table);
 /* The node with this id, pinned, or NULL: never given out, forgotten, or of an earlier session. */
 struct node *fuse_node_get(struct node_table *table, uint64_t nodeid);
 void fuse_node_put(struct node_table *table, struct node *node);
+/* Why there is none: -ESTALE for an id that may have been ours once, -ENOENT for one that never was. */
+int fuse_node_missing(struct node_table *table, uint64_t nodeid);
 
 static inline uint64_t fuse_node_id(const struct node *node)
 {

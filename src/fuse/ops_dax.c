@@ -49,7 +49,7 @@ static int acquire(void *opaque, uint64_t nodeid, uint32_t prot, struct oriel_da
         return -EROFS;
     struct node *node = fuse_node_get(&server->nodes, nodeid);
     if (node == NULL)
-        return nodeid >> 32 == 0 ? -ENOENT : -ESTALE;
+        return fuse_node_missing(&server->nodes, nodeid);
     int fd = server->fs.ops->map_open(server->fs.fs, node->inode, need_write, &writable);
     fuse_node_put(&server->nodes, node);
     if (fd < 0)

@@ -94,10 +94,7 @@ int request_name(struct request *r, const char **name)
 int request_node(struct request *r, uint64_t nodeid, struct node **out)
 {
     *out = fuse_node_get(&r->server->nodes, nodeid);
-    if (*out != NULL)
-        return 0;
-    /* An id that has a generation was ours once, most likely; one without never was. */
-    return request_bad(r, nodeid >> 32 == 0 ? -ENOENT : -ESTALE);
+    return *out != NULL ? 0 : request_bad(r, fuse_node_missing(&r->server->nodes, nodeid));
 }
 
 struct handle *request_handle(struct request *r, uint64_t fh, enum handle_kind kind)
