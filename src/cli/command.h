@@ -17,5 +17,6 @@ struct cli_command {
 };
 
 int cmd_run(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 
 #endif

@@ -1,4 +1,5 @@
 /* The `oriel` command: picks the subcommand. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +10,11 @@ static const struct cli_command commands[] = {
 #ifdef ORIEL_HAVE_MICROVM
     {"run", "boot a microVM that mounts host folders with DAX and run a command in it", cmd_run},
 #endif
+    {"serve", "share a folder over vhost-user: a drop-in for virtiofsd", cmd_serve},
 };
+
+/* The name under which management tools start `oriel serve`: they know no subcommands. */
+static const char serve_name[] = "oriel-virtiofsd";
 
 static void print_usage(FILE *to)
 {
@@ -29,8 +34,16 @@ static const struct cli_command *find(const char *name)
     return NULL;
 }
 
+static bool is_called(const char *argv0, const char *name)
+{
+    const char *slash = strrchr(argv0, '/');
+    return strcmp(slash != NULL ? slash + 1 : argv0, name) == 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 0 && is_called(argv[0], serve_name))
+        return cmd_serve(argc, argv);
     if (argc < 2) {
         print_usage(stderr);
         return CLI_USAGE;
