@@ -26,6 +26,9 @@
 /* The port that takes the command's exit status (one byte, 128 + n for a death by signal n) and ends the machine. */
 #define BOOT_STATUS_PORT 0xf4
 
+/* The port that takes a byte, of no meaning, when the console's terminal line is set up: input may come from now on. */
+#define BOOT_INPUT_PORT 0xf5
+
 /* Statuses of the init itself, as env(1) and shells have them. */
 #define BOOT_STATUS_SETUP_FAILED 125
 #define BOOT_STATUS_NOT_RUNNABLE 126

@@ -24,6 +24,7 @@
 #include "microvm/boot_config.h"
 
 #define CONSOLE     "/dev/ttyS0"
+#define HOST_NAME   "oriel"
 #define ARGS_MAX    4096
 #define ENV_MAX     256
 #define SHARES_MAX  32
@@ -43,11 +44,16 @@ struct plan {
     bool read_only;
 };
 
+static void tell_host(unsigned short port, unsigned char value)
+{
+    if (ioperm(port, 1, 1) == 0)
+        outb(value, port);
+}
+
 static _Noreturn void power_off(unsigned status)
 {
     tcdrain(STDOUT_FILENO);
-    if (ioperm(BOOT_STATUS_PORT, 1, 1) == 0)
-        outb((unsigned char)status, BOOT_STATUS_PORT);
+    tell_host(BOOT_STATUS_PORT, (unsigned char)status);
     reboot(RB_AUTOBOOT); /* where the port did not end it: the host sees a reset without a status */
     for (;;)
         pause();
@@ -244,12 +250,31 @@ static _Noreturn void run_command(struct plan *plan)
     _exit(err == ENOENT ? BOOT_STATUS_NOT_FOUND : BOOT_STATUS_NOT_RUNNABLE);
 }
 
+/* What halt, poweroff and reboot send to the first process. */
+static volatile sig_atomic_t asked_to_end;
+
+static void on_end(int signal)
+{
+    (void)signal;
+    asked_to_end = 1;
+}
+
+static void take_end_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_end};
+    sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGUSR2, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
 /* Also takes in the orphans that become ours. */
 static unsigned wait_for(pid_t command)
 {
     for (;;) {
         int status;
         pid_t pid = wait(&status);
+        if (asked_to_end)
+            return 0;
         if (pid < 0 && errno != EINTR)
             give_up("lost the command: %s", strerror(errno));
         if (pid != command)
@@ -285,15 +310,18 @@ int main(void)
 {
     static struct plan plan = {.stdin_kind = BOOT_STDIN_NULL, .tag = "", .options = ""};
     umask(022);
+    sethostname(HOST_NAME, strlen(HOST_NAME));
     mount_system();
     use_console(O_NOCTTY);
     follow_config(&plan);
     set_terminal(&plan);
+    tell_host(BOOT_INPUT_PORT, 0);
     pid_t command = fork();
     if (command < 0)
         give_up("cannot fork: %s", strerror(errno));
     if (command == 0)
         run_command(&plan);
+    take_end_signals();
     unsigned status = wait_for(command);
     end_processes();
     unmount_shares(&plan);

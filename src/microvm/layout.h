@@ -49,7 +49,6 @@
 #define LAYOUT_PORT_SERIAL 0x3f8
 #define LAYOUT_PORT_CMOS   0x70
 #define LAYOUT_PORT_PCI    0xcf8
-#define LAYOUT_PORT_STATUS 0xf4 /* the guest's init reports the command's exit status here */
 
 /* Interrupt lines. */
 #define LAYOUT_IRQ_SERIAL    4

@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include "microvm/boot_config.h"
 #include "microvm/layout.h"
 
 /* ---- i8042 ---- */
@@ -113,9 +114,9 @@ static void cmos_write(void *opaque, uint32_t offset, uint32_t len, uint32_t val
 
 static const struct port_ops cmos_ops = {.read = cmos_read, .write = cmos_write};
 
-/* ---- exit status ---- */
+/* ---- the init's ports ---- */
 
-static uint32_t status_read(void *opaque, uint32_t offset, uint32_t len)
+static uint32_t init_read(void *opaque, uint32_t offset, uint32_t len)
 {
     (void)opaque;
     (void)offset;
@@ -125,11 +126,22 @@ static uint32_t status_read(void *opaque, uint32_t offset, uint32_t len)
 static void status_write(void *opaque, uint32_t offset, uint32_t len, uint32_t value)
 {
     struct legacy_ports *ports = opaque;
-    if (offset == 0 && len == 1)
-        ports->events.exit_status(ports->events.opaque, (uint8_t)value);
+    (void)offset;
+    (void)len;
+    ports->events.exit_status(ports->events.opaque, (uint8_t)value);
 }
 
-static const struct port_ops status_ops = {.read = status_read, .write = status_write};
+static void input_write(void *opaque, uint32_t offset, uint32_t len, uint32_t value)
+{
+    struct legacy_ports *ports = opaque;
+    (void)offset;
+    (void)len;
+    (void)value;
+    ports->events.input_ready(ports->events.opaque);
+}
+
+static const struct port_ops status_ops = {.read = init_read, .write = status_write};
+static const struct port_ops input_ops = {.read = init_read, .write = input_write};
 
 void legacy_ports_add(struct legacy_ports *ports, const struct machine_events *events, struct port_bus *bus)
 {
@@ -137,5 +149,6 @@ void legacy_ports_add(struct legacy_ports *ports, const struct machine_events *e
     port_bus_add(bus, I8042_DATA_PORT, 1, &i8042_data_ops, ports);
     port_bus_add(bus, I8042_COMMAND_PORT, 1, &i8042_command_ops, ports);
     port_bus_add(bus, LAYOUT_PORT_CMOS, 2, &cmos_ops, ports);
-    port_bus_add(bus, LAYOUT_PORT_STATUS, 1, &status_ops, ports);
+    port_bus_add(bus, BOOT_STATUS_PORT, 1, &status_ops, ports);
+    port_bus_add(bus, BOOT_INPUT_PORT, 1, &input_ops, ports);
 }

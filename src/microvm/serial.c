@@ -111,7 +111,8 @@ static uint8_t pop_received(struct serial *serial)
 
 static bool can_receive(const struct serial *serial)
 {
-    return serial->rx_count < SERIAL_FIFO && (serial->mcr & MCR_RTS) != 0 && (serial->mcr & MCR_LOOP) == 0;
+    return serial->input_open && serial->rx_count < SERIAL_FIFO && (serial->mcr & MCR_RTS) != 0 &&
+           (serial->mcr & MCR_LOOP) == 0;
 }
 
 static void transmit(struct serial *serial, uint8_t c)
@@ -264,6 +265,14 @@ static void port_write(void *opaque, uint32_t offset, uint32_t len, uint32_t val
 }
 
 const struct port_ops serial_port_ops = {.read = port_read, .write = port_write};
+
+void serial_open_input(struct serial *serial)
+{
+    pthread_mutex_lock(&serial->lock);
+    serial->input_open = true;
+    pthread_mutex_unlock(&serial->lock);
+    serial->options.ready(serial->options.opaque);
+}
 
 size_t serial_room(struct serial *serial)
 {

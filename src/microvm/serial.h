@@ -33,7 +33,7 @@ struct serial {
     pthread_mutex_t lock;
     uint8_t ier, fcr, lcr, mcr, scr;
     uint8_t dll, dlm;
-    bool overrun, thr_empty_pending, line;
+    bool input_open, overrun, thr_empty_pending, line;
     uint8_t rx[SERIAL_FIFO];
     unsigned rx_head, rx_count;
     uint8_t out[SERIAL_OUT_MAX];
@@ -45,7 +45,11 @@ extern const struct port_ops serial_port_ops; /* opaque: the struct serial */
 void serial_init(struct serial *serial, const struct serial_options *options);
 void serial_destroy(struct serial *serial);
 
-/* How many characters serial_receive() takes now: none while the guest holds RTS down (flow control). */
+/* From now on the guest is given input. Before, its terminal line would echo and edit what comes. */
+void serial_open_input(struct serial *serial);
+
+/* How many characters serial_receive() takes now: none before serial_open_input(), none while the guest holds RTS down
+ * (flow control). */
 size_t serial_room(struct serial *serial);
 
 /* Gives the guest characters; returns how many were taken. */

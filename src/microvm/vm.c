@@ -47,6 +47,12 @@ static void on_exit_status(void *opaque, uint8_t status)
     vm_stop(opaque, VM_EXITED, status, NULL);
 }
 
+static void on_input_ready(void *opaque)
+{
+    struct vm *vm = opaque;
+    serial_open_input(&vm->serial);
+}
+
 void vm_warn(struct vm *vm, const char *format, ...)
 {
     struct vm_error line;
@@ -165,7 +171,8 @@ static void create_devices(struct vm *vm)
 {
     struct serial_options serial = {
         .output = on_serial_output, .interrupt = on_serial_interrupt, .ready = on_serial_ready, .opaque = vm};
-    struct machine_events events = {.reset = on_reset, .exit_status = on_exit_status, .opaque = vm};
+    struct machine_events events = {
+        .reset = on_reset, .exit_status = on_exit_status, .input_ready = on_input_ready, .opaque = vm};
     vm->address_bits = cpu_address_bits(vm->cpuid);
     serial_init(&vm->serial, &serial);
     port_bus_add(&vm->ports, LAYOUT_PORT_SERIAL, SERIAL_PORTS, &serial_port_ops, &vm->serial);

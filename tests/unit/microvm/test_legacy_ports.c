@@ -2,13 +2,13 @@
 
 #include <time.h>
 
-#include "microvm/layout.h"
+#include "microvm/boot_config.h"
 #include "microvm/legacy_ports.h"
 
 struct fixture {
     struct legacy_ports legacy;
     struct port_bus ports;
-    unsigned resets;
+    unsigned resets, ready;
     int status;
 };
 
@@ -22,10 +22,16 @@ static void take_status(void *opaque, uint8_t status)
     ((struct fixture *)opaque)->status = status;
 }
 
+static void take_ready(void *opaque)
+{
+    ((struct fixture *)opaque)->ready++;
+}
+
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    struct machine_events events = {.reset = take_reset, .exit_status = take_status, .opaque = f};
+    struct machine_events events = {
+        .reset = take_reset, .exit_status = take_status, .input_ready = take_ready, .opaque = f};
     f->status = -1;
     legacy_ports_add(&f->legacy, &events, &f->ports);
     *state = f;
@@ -64,11 +70,14 @@ static void keyboard_controller_resets_the_machine(void **state)
 static void status_port_takes_eight_bits(void **state)
 {
     struct fixture *f = *state;
-    assert_int_equal(port_bus_read(&f->ports, LAYOUT_PORT_STATUS, 1), 0xff);
-    port_bus_write(&f->ports, LAYOUT_PORT_STATUS, 1, 0);
+    assert_int_equal(port_bus_read(&f->ports, BOOT_STATUS_PORT, 1), 0xff);
+    port_bus_write(&f->ports, BOOT_STATUS_PORT, 1, 0);
     assert_int_equal(f->status, 0);
-    port_bus_write(&f->ports, LAYOUT_PORT_STATUS, 1, 0x1fe);
+    port_bus_write(&f->ports, BOOT_STATUS_PORT, 1, 0x1fe);
     assert_int_equal(f->status, 0xfe);
+    assert_int_equal(f->ready, 0);
+    port_bus_write(&f->ports, BOOT_INPUT_PORT, 1, 0);
+    assert_int_equal(f->ready, 1);
 }
 
 static unsigned cmos(struct fixture *f, uint8_t index)

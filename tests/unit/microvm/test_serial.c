@@ -40,6 +40,8 @@ static int set_up(void **state)
     struct serial_options options = {
         .output = take_output, .interrupt = take_line, .ready = take_ready, .opaque = f};
     serial_init(&f->serial, &options);
+    serial_open_input(&f->serial);
+    f->ready = 0;
     *state = f;
     return 0;
 }
@@ -136,6 +138,20 @@ static void nothing_is_received_while_rts_is_down(void **state)
     assert_int_equal(in(f, DATA), 'a');
 }
 
+static void nothing_is_received_before_the_line_is_set_up(void **state)
+{
+    struct fixture *f = *state;
+    struct serial_options options = f->serial.options;
+    serial_destroy(&f->serial);
+    serial_init(&f->serial, &options);
+    out(f, MCR, 0x02);
+    assert_int_equal(serial_receive(&f->serial, (const uint8_t *)"a", 1), 0);
+    assert_int_equal(f->ready, 0);
+    serial_open_input(&f->serial);
+    assert_int_equal(f->ready, 1);
+    assert_int_equal(serial_receive(&f->serial, (const uint8_t *)"a", 1), 1);
+}
+
 static void loopback_shows_the_modem_lines(void **state)
 {
     struct fixture *f = *state;
@@ -201,6 +217,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(transmit_interrupt_has_an_edge_for_each_character, set_up, tear_down),
         cmocka_unit_test_setup_teardown(received_characters_wait_in_the_fifo, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_is_received_while_rts_is_down, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nothing_is_received_before_the_line_is_set_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(loopback_shows_the_modem_lines, set_up, tear_down),
         cmocka_unit_test_setup_teardown(overrun_is_told_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(divisor_and_scratch_are_kept, set_up, tear_down),
