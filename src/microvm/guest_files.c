@@ -96,7 +96,7 @@ static int add_config(struct initramfs *fs, const struct guest_plan *plan,
     put_plan(&config, plan, modules);
     int err = fclose(config.stream) != 0 ? -ENOMEM : 0;
     if (err == 0)
-        err = initramfs_add_file(fs, BOOT_CONFIG_PATH + 1, 0600, config.text, config.len);
+        err = initramfs_add_file(fs, &BOOT_CONFIG_PATH[1], 0600, config.text, config.len);
     free(config.text);
     return err;
 }
