@@ -29,6 +29,22 @@ enum oriel_file_handles {
     ORIEL_FILE_HANDLES_MANDATORY = 2, /* fail (at create, or for that submount) where there are none */
 };
 
+/* How ids of the guest and of the host correspond; `guest`, `host` and `count` name ranges. */
+enum oriel_id_rule_kind {
+    ORIEL_ID_MAP = 0,          /* both ways, one to one */
+    ORIEL_ID_GUEST = 1,        /* guest to host only, one to one */
+    ORIEL_ID_HOST = 2,         /* host to guest only, one to one */
+    ORIEL_ID_SQUASH_GUEST = 3, /* every id of the guest's range is `host` */
+    ORIEL_ID_SQUASH_HOST = 4,  /* every id of the host's range is shown as `guest` */
+    ORIEL_ID_FORBID_GUEST = 5, /* the guest may not act as or give files to it: -EPERM */
+};
+
+struct oriel_id_rule {
+    enum oriel_id_rule_kind kind;
+    uint32_t guest, host;
+    uint32_t count; /* of ids, from 1; a range ends before 2^32 - 1 */
+};
+
 struct oriel_passthrough_options {
     size_t size; /* sizeof(struct oriel_passthrough_options) */
     const char
@@ -60,6 +76,13 @@ struct oriel_passthrough_options {
     bool no_fence; /* do not work on a private copy of the mount (nodev, nosymfollow, read-only when read_only
                       is set, ".." ends at the folder). Made where permitted (CAP_SYS_ADMIN, Linux 5.14) and
                       submounts is off; nothing depends on it */
+    bool trusted_xattr; /* with xattr: trusted.* too */
+    bool
+        security_xattr; /* with xattr: security.* too: file capabilities and labels, which count on the host */
+    /* Applied to owners, callers, groups and ACLs, the first rule that speaks of an id counts, other ids are the
+     * same on both sides. Copied. At most 1,024 rules each. */
+    const struct oriel_id_rule *uid_rules, *gid_rules;
+    size_t uid_rule_count, gid_rule_count;
 };
 
 /*

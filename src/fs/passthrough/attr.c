@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "fs/passthrough/beneath.h"
+#include "fs/passthrough/ids.h"
 #include "fs/passthrough/inode.h"
 #include "fs/passthrough/operations.h"
 #include "fs/passthrough/rights.h"
@@ -22,9 +23,11 @@ static int attributes(struct passthrough *pt, struct pt_inode *inode, const stru
     struct statx stx;
     int err = handle != NULL && handle->fd >= 0 ? identity_statx(handle->fd, "", &stx)
                                                 : inode_statx(pt, inode, &stx);
-    if (err == 0)
-        attr_of_statx(&stx, out);
-    return err;
+    if (err != 0)
+        return err;
+    attr_of_statx(&stx, out);
+    attr_to_guest(pt, out);
+    return 0;
 }
 
 /* fstat(2) asks for no permission, so the caller's rights don't matter. */
@@ -62,7 +65,11 @@ static int change_owner(const struct change *change)
     /* -1 would mean "leave it", which the guest did not ask for. */
     if ((change->set & ORIEL_FS_SET_UID && uid == NO_ID) || (change->set & ORIEL_FS_SET_GID && gid == NO_ID))
         return -EINVAL;
-    int err = begin(change);
+    int err = uid_to_host(change->pt, uid, &uid);
+    if (err == 0)
+        err = gid_to_host(change->pt, gid, &gid);
+    if (err == 0)
+        err = begin(change);
     if (err == 0 && fchownat(change->fd, "", uid, gid, AT_EMPTY_PATH) != 0)
         err = -errno;
     return err;
@@ -177,9 +184,11 @@ int pt_setattr(void *fs, const oriel_fs_caller *caller, void *inode, void *handl
         return err;
     struct statx stx;
     err = identity_statx(change.fd, "", &stx);
-    if (err == 0)
-        attr_of_statx(&stx, out);
-    return err;
+    if (err != 0)
+        return err;
+    attr_of_statx(&stx, out);
+    attr_to_guest(pt, out);
+    return 0;
 }
 
 /* ---- others ---- */

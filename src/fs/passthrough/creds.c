@@ -12,7 +12,8 @@
 
 #include "base/checked.h"
 
-#define GROUPS_KEPT 64 /* longer lists of callers are set anew each time; a process with more can't switch   \
+#define GROUPS_KEPT                                                                                          \
+    64 /* longer lists of callers are set anew each time; a process with more can't switch   \
                         */
 #define NO_ID      UINT32_C(0xffffffff)
 #define CAP_BIT(c) (UINT64_C(1) << (c))

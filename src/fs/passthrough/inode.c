@@ -10,6 +10,8 @@
 #include "base/cleanup.h"
 #include "fs/passthrough/beneath.h"
 #include "fs/passthrough/handle.h"
+#include "fs/passthrough/ids.h"
+#include "fs/passthrough/locks.h"
 #include "fs/passthrough/mount.h"
 
 int descriptor_take(struct passthrough *pt)
@@ -148,6 +150,7 @@ int entry_fill(struct passthrough *pt, const struct pt_inode *parent, int dir_fd
     *out = (struct oriel_fs_entry){.hold = HOLD_NONE};
     identity_of_statx(stx, &out->identity);
     attr_of_statx(stx, &out->attr);
+    attr_to_guest(pt, &out->attr);
     const struct pt_mount *mount = parent != NULL ? parent->mount : &pt->root_mount;
     bool crosses = out->identity.mount != mount->id;
     if (crosses && !pt->options.submounts)
@@ -229,6 +232,10 @@ static int open_place(struct passthrough *pt, const struct place *place)
 {
     if (place->name[0] == '\0')
         return reopen_fd(pt, place->fd, O_PATH);
+    if (strcmp(place->name, "..") == 0) { /* lookup_parent: compared with what it found */
+        int fd = openat(place->fd, "..", O_PATH | O_CLOEXEC);
+        return fd >= 0 ? fd : -errno;
+    }
     return open_component(pt, place->fd, place->name, O_PATH, 0);
 }
 
@@ -346,6 +353,7 @@ void pt_inode_close(void *fs, void *inode_arg)
     struct pt_inode *inode = inode_arg;
     if (inode == pt->root)
         return;
+    locks_drop_inode(pt, inode);
     fd_cache_forget(&pt->cache, &inode->cached);
     if (inode->pinned_fd >= 0) {
         close(inode->pinned_fd);

@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "fs/passthrough/inode.h"
+#include "fs/passthrough/locks.h"
 #include "fs/passthrough/operations.h"
 #include "fs/passthrough/rights.h"
 
@@ -116,9 +117,8 @@ ssize_t pt_write(void *fs, const oriel_fs_caller *caller, void *inode, void *han
 
 int pt_flush(void *fs, void *inode, void *handle, uint64_t lock_owner)
 {
-    (void)lock_owner;
-    (void)fs;
     const struct pt_handle *file = handle;
+    locks_drop_owner(fs, inode, lock_owner);
     if (!((struct pt_inode *)inode)->mount->flush_on_close)
         return 0;
     /* Closing a duplicate is how a file system is asked for its write errors. Out of descriptors: they show

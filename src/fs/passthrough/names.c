@@ -2,11 +2,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "fs/passthrough/beneath.h"
 #include "fs/passthrough/inode.h"
 #include "fs/passthrough/operations.h"
@@ -28,6 +30,17 @@ static int stat_name(struct passthrough *pt, const struct pt_inode *parent, int 
     return err != 0 ? err : entry_fill(pt, parent, dir_fd, name, &stx, out);
 }
 
+/* The label and the entry of a name that has just been made; it goes again when it can't have the label. */
+static int finish_new(struct passthrough *pt, const oriel_fs_caller *caller, const struct pt_inode *parent,
+                      int dir_fd, const char *name, int unlink_flags, struct oriel_fs_entry *out)
+{
+    int err = label_new(pt, caller, dir_fd, name);
+    if (err == 0)
+        return stat_name(pt, parent, dir_fd, name, out);
+    unlinkat(dir_fd, name, unlink_flags);
+    return err;
+}
+
 int pt_lookup(void *fs, const oriel_fs_caller *caller, void *parent, const char *name,
               struct oriel_fs_entry *out)
 {
@@ -40,6 +53,56 @@ int pt_lookup(void *fs, const oriel_fs_caller *caller, void *parent, const char 
     if (err == 0)
         err = rights_begin(pt, caller, CREDS_ANY);
     return err != 0 ? err : stat_name(pt, parent, folder.fd, name, out);
+}
+
+/* True when the folder `fd`, or one above it, is the shared folder. Each step is one "..": a folder has only
+ * one parent, so this ends at the root of the host at the latest. */
+static int is_below_root(struct passthrough *pt, int fd, bool *below)
+{
+    cleanup_fd int at = openat(fd, ".", O_PATH | O_CLOEXEC);
+    for (int depth = 0; at >= 0 && depth < PATH_MAX / 2; depth++) {
+        struct statx here, above;
+        int err = identity_statx(at, "", &here);
+        if (err != 0)
+            return err;
+        *below = identity_matches(pt->root, &here);
+        if (*below)
+            return 0;
+        int up = openat(at, "..", O_PATH | O_CLOEXEC);
+        close(at);
+        at = up;
+        if (at >= 0 && identity_statx(at, "", &above) == 0 && above.stx_ino == here.stx_ino &&
+            above.stx_mnt_id == here.stx_mnt_id)
+            return 0;
+    }
+    /* ENOENT: the kernel leads no way up from a place outside of the mount's own tree. */
+    return at >= 0 || errno == ENOENT ? 0 : -errno;
+}
+
+/* A folder that the host has moved out of the share has no parent to show: the root stands for it. The parent
+ * is checked and looked at through one descriptor, so that it can't be moved in between. */
+int pt_lookup_parent(void *fs, const oriel_fs_caller *caller, void *inode, struct oriel_fs_entry *out)
+{
+    struct passthrough *pt = fs;
+    cleanup_fd_ref struct fd_ref folder = {.kind = FD_REF_NONE};
+    struct passthrough *scope cleanup_rights = pt;
+    bool below = false;
+    void *root;
+    int err = folder_fd(pt, inode, &folder);
+    if (err == 0)
+        err = rights_begin(pt, caller, CREDS_ANY);
+    if (err != 0)
+        return err;
+    if (inode == pt->root)
+        return pt_root(pt, out, &root);
+    cleanup_fd int parent = openat(folder.fd, "..", O_PATH | O_CLOEXEC);
+    if (parent < 0 && errno != ENOENT)
+        return -errno;
+    if (parent >= 0)
+        err = is_below_root(pt, parent, &below);
+    if (err != 0)
+        return err;
+    return below ? stat_name(pt, inode, parent, "", out) : pt_root(pt, out, &root);
 }
 
 /* What every change of a name in a folder starts with. */
@@ -68,7 +131,7 @@ int pt_mkdir(void *fs, const oriel_fs_caller *caller, void *parent, const char *
     creds_set_umask(umask & 0777);
     if (mkdirat(folder.fd, name, mode & 07777) != 0)
         return -errno;
-    return stat_name(pt, parent, folder.fd, name, out);
+    return finish_new(pt, caller, parent, folder.fd, name, AT_REMOVEDIR, out);
 }
 
 static int check_special(const struct passthrough *pt, uint32_t mode, uint32_t rdev)
@@ -103,7 +166,7 @@ int pt_mknod(void *fs, const oriel_fs_caller *caller, void *parent, const char *
     creds_set_umask(umask & 0777);
     if (mknodat(folder.fd, name, mode & (S_IFMT | 07777), decode_rdev(rdev)) != 0)
         return -errno;
-    return stat_name(pt, parent, folder.fd, name, out);
+    return finish_new(pt, caller, parent, folder.fd, name, 0, out);
 }
 
 int pt_symlink(void *fs, const oriel_fs_caller *caller, void *parent, const char *name, const char *target,
@@ -118,7 +181,7 @@ int pt_symlink(void *fs, const oriel_fs_caller *caller, void *parent, const char
     /* The target is data: it is never followed here. */
     if (symlinkat(target, folder.fd, name) != 0)
         return -errno;
-    return stat_name(pt, parent, folder.fd, name, out);
+    return finish_new(pt, caller, parent, folder.fd, name, 0, out);
 }
 
 int pt_link(void *fs, const oriel_fs_caller *caller, void *inode, void *new_parent, const char *new_name,

@@ -7,7 +7,9 @@
 #include "base/cleanup.h"
 #include "fs/passthrough/beneath.h"
 #include "fs/passthrough/handle.h"
+#include "fs/passthrough/ids.h"
 #include "fs/passthrough/inode.h"
+#include "fs/passthrough/locks.h"
 #include "fs/passthrough/operations.h"
 #include "fs/passthrough/rights.h"
 
@@ -116,14 +118,18 @@ int pt_open(void *fs, const oriel_fs_caller *caller, void *inode, uint32_t flags
 }
 
 /* The owner, group or other bits, as the guest's kernel would have applied them had it known the file. */
-static bool mode_grants(const struct statx *stx, const oriel_fs_caller *caller, uint32_t flags)
+static bool mode_grants(struct passthrough *pt, const struct statx *stx, const oriel_fs_caller *caller,
+                        uint32_t flags)
 {
     if (caller == NULL || caller->uid == 0 || caller->uid == (uint32_t)-1)
         return true;
-    uint32_t bits = stx->stx_mode;
-    if (caller->uid == stx->stx_uid)
+    struct oriel_fs_attr attr;
+    attr_of_statx(stx, &attr);
+    attr_to_guest(pt, &attr);
+    uint32_t bits = attr.mode;
+    if (caller->uid == attr.uid)
         bits >>= 6;
-    else if (caller->gid == stx->stx_gid)
+    else if (caller->gid == attr.gid)
         bits >>= 3;
     uint32_t wanted =
         ((flags & O_ACCMODE) != O_WRONLY ? 4u : 0) | (is_writable(flags) || (flags & O_TRUNC) ? 2u : 0);
@@ -155,7 +161,7 @@ static int open_existing(struct passthrough *pt, const oriel_fs_caller *caller, 
     default:
         return -EBADF;
     }
-    if (!mode_grants(&stx, caller, flags))
+    if (!mode_grants(pt, &stx, caller, flags))
         return -ESTALE;
     struct passthrough *scope cleanup_rights = pt;
     err = rights_begin(pt, caller, rights_to_open(flags, kill));
@@ -171,7 +177,15 @@ static int create_new(struct passthrough *pt, const oriel_fs_caller *caller, int
         return err;
     creds_set_umask(umask & 0777);
     int passed = (int)(flags & FLAGS_PASSED & ~(uint32_t)O_TRUNC);
-    return open_component(pt, dir_fd, name, passed | O_CREAT | O_EXCL, mode & 07777);
+    int fd = open_component(pt, dir_fd, name, passed | O_CREAT | O_EXCL, mode & 07777);
+    if (fd < 0)
+        return fd;
+    err = label_new(pt, caller, dir_fd, name);
+    if (err == 0)
+        return fd;
+    close(fd);
+    unlinkat(dir_fd, name, 0);
+    return err;
 }
 
 /* The entry and handle of a descriptor that has just been made; consumes fd, which has taken from the budget.
@@ -253,9 +267,9 @@ int pt_tmpfile(void *fs, const oriel_fs_caller *caller, void *parent, uint32_t m
 
 void pt_release(void *fs, void *inode, void *handle, uint64_t lock_owner, bool flock_unlock)
 {
-    (void)inode;
-    (void)lock_owner;
     (void)flock_unlock; /* closing the descriptor ends its flock */
+    if (inode != NULL)
+        locks_drop_owner(fs, inode, lock_owner);
     handle_release(fs, handle);
 }
 

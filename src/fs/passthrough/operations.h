@@ -45,6 +45,7 @@ ssize_t pt_readlink(void *fs, const oriel_fs_caller *caller, void *inode, char *
 /* names.c */
 int pt_lookup(void *fs, const oriel_fs_caller *caller, void *parent, const char *name,
               struct oriel_fs_entry *out);
+int pt_lookup_parent(void *fs, const oriel_fs_caller *caller, void *inode, struct oriel_fs_entry *out);
 int pt_mknod(void *fs, const oriel_fs_caller *caller, void *parent, const char *name, uint32_t mode,
              uint32_t rdev, uint32_t umask, struct oriel_fs_entry *out);
 int pt_mkdir(void *fs, const oriel_fs_caller *caller, void *parent, const char *name, uint32_t mode,
@@ -57,6 +58,23 @@ int pt_unlink(void *fs, const oriel_fs_caller *caller, void *parent, const char 
 int pt_rmdir(void *fs, const oriel_fs_caller *caller, void *parent, const char *name);
 int pt_rename(void *fs, const oriel_fs_caller *caller, void *parent, const char *name, void *new_parent,
               const char *new_name, uint32_t flags);
+
+/* xattr.c */
+int label_new(const struct passthrough *pt, const oriel_fs_caller *caller, int dir_fd, const char *name);
+int pt_setxattr(void *fs, const oriel_fs_caller *caller, void *inode, const char *name, const void *value,
+                size_t size, uint32_t flags, bool acl_kill_sgid);
+ssize_t pt_getxattr(void *fs, const oriel_fs_caller *caller, void *inode, const char *name, void *value,
+                    size_t size);
+ssize_t pt_listxattr(void *fs, const oriel_fs_caller *caller, void *inode, char *names, size_t size);
+int pt_removexattr(void *fs, const oriel_fs_caller *caller, void *inode, const char *name);
+
+/* locks.c */
+int pt_getlk(void *fs, void *inode, void *handle, struct oriel_fs_lock *lock);
+int pt_setlk(void *fs, void *inode, void *handle, const struct oriel_fs_lock *lock);
+
+/* ioctl.c */
+int pt_ioctl(void *fs, const oriel_fs_caller *caller, void *inode, void *handle, uint32_t cmd,
+             const void *arg_in, size_t in_size, void *arg_out, size_t *out_size);
 
 /* dir.c */
 int pt_opendir(void *fs, const oriel_fs_caller *caller, void *inode, uint32_t flags,

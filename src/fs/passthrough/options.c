@@ -11,6 +11,7 @@
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "fs/passthrough/ids.h"
 #include "fs/passthrough/inode.h"
 #include "fs/passthrough/mount.h"
 #include "fs/passthrough/operations.h"
@@ -120,6 +121,8 @@ static void passthrough_free(struct passthrough *pt)
     for (size_t i = 0; i < PT_LOCKS; i++)
         pthread_mutex_destroy(&pt->locks[i]);
     pthread_mutex_destroy(&pt->mounts_lock);
+    pthread_mutex_destroy(&pt->lock_owners_lock);
+    ids_destroy(pt);
     free(pt);
 }
 
@@ -131,6 +134,7 @@ static struct passthrough *passthrough_new(void)
     pt->root_mount.fd = -1;
     pt->proc_fd = -1;
     pthread_mutex_init(&pt->mounts_lock, NULL);
+    pthread_mutex_init(&pt->lock_owners_lock, NULL);
     for (size_t i = 0; i < PT_LOCKS; i++)
         pthread_mutex_init(&pt->locks[i], NULL);
     return pt;
@@ -169,6 +173,7 @@ static const struct oriel_fs_ops passthrough_ops = {
     .size = sizeof(passthrough_ops),
     .root = pt_root,
     .lookup = pt_lookup,
+    .lookup_parent = pt_lookup_parent,
     .inode_open = pt_inode_open,
     .entry_drop = pt_entry_drop,
     .inode_close = pt_inode_close,
@@ -201,6 +206,13 @@ static const struct oriel_fs_ops passthrough_ops = {
     .fsyncdir = pt_fsyncdir,
     .releasedir = pt_releasedir,
     .syncfs = pt_syncfs,
+    .setxattr = pt_setxattr,
+    .getxattr = pt_getxattr,
+    .listxattr = pt_listxattr,
+    .removexattr = pt_removexattr,
+    .getlk = pt_getlk,
+    .setlk = pt_setlk,
+    .ioctl = pt_ioctl,
     .destroy = pt_destroy,
 };
 
@@ -215,7 +227,9 @@ int oriel_passthrough_create(const struct oriel_passthrough_options *options, st
         return -ENOMEM;
     pt->options = checked;
     pt->trace = checked.trace;
-    err = set_up(pt);
+    err = ids_init(pt);
+    if (err == 0)
+        err = set_up(pt);
     pt->options.dir = NULL; /* the caller's, for the length of this call */
     if (err != 0) {
         passthrough_free(pt);

@@ -1,6 +1,14 @@
 #include "fs/passthrough/rights.h"
 
-#define NOT_TOLD UINT32_C(0xffffffff)
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "fs/passthrough/ids.h"
+
+#define NOT_TOLD   UINT32_C(0xffffffff)
+#define GROUPS_MAX 65536 /* NGROUPS_MAX of the kernel */
 
 static enum creds_rights rights_of(const struct passthrough *pt, const oriel_fs_caller *caller,
                                    enum creds_rights rights)
@@ -14,18 +22,46 @@ static enum creds_rights rights_of(const struct passthrough *pt, const oriel_fs_
     return rights == CREDS_OWNER || rights == CREDS_CALLER ? CREDS_OWN : rights;
 }
 
-int rights_begin(struct passthrough *pt, const oriel_fs_caller *caller, enum creds_rights rights)
+/* *groups is made anew where ids are translated. */
+static int translate_groups(const struct passthrough *pt, struct creds_caller *who, uint32_t **groups)
 {
-    rights = rights_of(pt, caller, rights);
-    if (rights != CREDS_OWNER && rights != CREDS_CALLER)
-        return creds_enter(rights, NULL);
-    const struct creds_caller who = {
-        .uid = caller->uid,
-        .gid = caller->gid,
+    if (pt->options.gid_rules == NULL || who->group_count == 0)
+        return 0;
+    *groups = malloc(who->group_count * sizeof(**groups));
+    if (*groups == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < who->group_count; i++) {
+        int err = gid_to_host(pt, who->groups[i], &(*groups)[i]);
+        if (err != 0)
+            return err;
+    }
+    who->groups = *groups;
+    return 0;
+}
+
+static int enter_as(const struct passthrough *pt, const oriel_fs_caller *caller, enum creds_rights rights)
+{
+    cleanup_free uint32_t *groups = NULL;
+    struct creds_caller who = {
         .groups = caller->groups,
         .group_count = caller->groups != NULL ? caller->group_count : 0,
     };
-    return creds_enter(rights, &who);
+    if (who.group_count > GROUPS_MAX)
+        return -EINVAL;
+    int err = uid_to_host(pt, caller->uid, &who.uid);
+    if (err == 0)
+        err = gid_to_host(pt, caller->gid, &who.gid);
+    if (err == 0)
+        err = translate_groups(pt, &who, &groups);
+    return err != 0 ? err : creds_enter(rights, &who);
+}
+
+int rights_begin(struct passthrough *pt, const oriel_fs_caller *caller, enum creds_rights rights)
+{
+    rights = rights_of(pt, caller, rights);
+    if (rights == CREDS_OWNER || rights == CREDS_CALLER)
+        return enter_as(pt, caller, rights);
+    return creds_enter(rights, NULL);
 }
 
 void rights_end(struct passthrough *const *pt)

@@ -69,6 +69,9 @@ struct passthrough {
     pthread_mutex_t mounts_lock;
     pthread_mutex_t locks[PT_LOCKS]; /* of inodes, by address */
     _Atomic uint32_t listings;       /* that hold a buffer */
+    pthread_mutex_t lock_owners_lock;
+    _Atomic uint32_t lock_owner_count;
+    struct pt_lock_owner *lock_owners[PT_LOCKS]; /* by inode */
 };
 
 static inline bool inode_is(const struct pt_inode *inode, uint32_t s_ifmt)

@@ -1,0 +1,205 @@
+/*
+ * Locks on behalf of the guest's processes.
+ *
+ * POSIX locks belong to a process, so all of ours would be one owner's. Each lock owner of the guest therefore
+ * gets an open file description of its own, with open-file-description locks (F_OFD_SETLK); closing it drops
+ * all that the owner holds. flock(2) belongs to an open file description already: that of the handle.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "fs/passthrough/inode.h"
+#include "fs/passthrough/locks.h"
+#include "fs/passthrough/operations.h"
+
+struct pt_lock_owner {
+    struct pt_lock_owner *next;
+    const struct pt_inode *inode;
+    uint64_t owner;
+    uint32_t pid;
+    int fd;
+};
+
+static struct pt_lock_owner **find_locked(struct passthrough *pt, const struct pt_inode *inode,
+                                          uint64_t owner)
+{
+    struct pt_lock_owner **link = &pt->lock_owners[((uintptr_t)inode >> 6) % PT_LOCKS];
+    while (*link != NULL && ((*link)->inode != inode || (*link)->owner != owner))
+        link = &(*link)->next;
+    return link;
+}
+
+static int open_to_lock(struct passthrough *pt, struct pt_inode *inode)
+{
+    int fd = -EROFS;
+    if (!pt->options.read_only)
+        fd = open_regular(pt, inode, NULL, O_RDWR, CREDS_ANY);
+    if (fd == -EROFS || fd == -EACCES || fd == -EPERM || fd == -ETXTBSY)
+        fd = open_regular(pt, inode, NULL, O_RDONLY, CREDS_ANY);
+    return fd;
+}
+
+static int add_locked(struct passthrough *pt, struct pt_inode *inode, uint64_t owner,
+                      struct pt_lock_owner **link)
+{
+    struct pt_lock_owner *added = calloc(1, sizeof(*added));
+    if (added == NULL)
+        return -ENOMEM;
+    int err = descriptor_take(pt);
+    if (err == 0) {
+        added->fd = open_to_lock(pt, inode);
+        err = added->fd < 0 ? added->fd : 0;
+        if (err != 0)
+            budget_put(&pt->budget);
+    }
+    if (err != 0) {
+        free(added);
+        /* "No locks available", as fcntl(2) says it. */
+        return err == -ENFILE ? -ENOLCK : err;
+    }
+    added->inode = inode;
+    added->owner = owner;
+    *link = added;
+    atomic_fetch_add_explicit(&pt->lock_owner_count, 1, memory_order_relaxed);
+    return 0;
+}
+
+static void remove_locked(struct passthrough *pt, struct pt_lock_owner **link)
+{
+    struct pt_lock_owner *removed = *link;
+    *link = removed->next;
+    close(removed->fd);
+    budget_put(&pt->budget);
+    free(removed);
+    atomic_fetch_sub_explicit(&pt->lock_owner_count, 1, memory_order_relaxed);
+}
+
+static int to_flock(const struct oriel_fs_lock *lock, struct flock *out)
+{
+    if (lock->start > INT64_MAX || lock->end > INT64_MAX || lock->end < lock->start)
+        return -EINVAL;
+    if (lock->type != F_RDLCK && lock->type != F_WRLCK && lock->type != F_UNLCK)
+        return -EINVAL;
+    *out = (struct flock){
+        .l_type = (short)lock->type,
+        .l_whence = SEEK_SET,
+        .l_start = (off_t)lock->start,
+        .l_len = lock->end == INT64_MAX ? 0 : (off_t)(lock->end - lock->start + 1),
+    };
+    return 0;
+}
+
+static int set_posix(struct passthrough *pt, struct pt_inode *inode, const struct oriel_fs_lock *lock)
+{
+    struct flock wanted;
+    int err = to_flock(lock, &wanted);
+    if (err != 0)
+        return err;
+    pthread_mutex_lock(&pt->lock_owners_lock);
+    struct pt_lock_owner **link = find_locked(pt, inode, lock->owner);
+    if (*link == NULL && lock->type != F_UNLCK)
+        err = add_locked(pt, inode, lock->owner, link);
+    if (err == 0 && *link != NULL) {
+        (*link)->pid = lock->pid;
+        if (fcntl((*link)->fd, F_OFD_SETLK, &wanted) != 0)
+            err = errno == EACCES ? -EAGAIN : -errno;
+    }
+    pthread_mutex_unlock(&pt->lock_owners_lock);
+    return err;
+}
+
+static int set_flock(const struct pt_handle *handle, const struct oriel_fs_lock *lock)
+{
+    int operation = lock->type == F_UNLCK ? LOCK_UN : lock->type == F_RDLCK ? LOCK_SH : LOCK_EX;
+    return flock(handle->fd, operation | LOCK_NB) == 0 ? 0 : -errno;
+}
+
+int pt_setlk(void *fs, void *inode, void *handle, const struct oriel_fs_lock *lock)
+{
+    const struct pt_handle *open_handle = handle;
+    if (lock->flock)
+        return open_handle != NULL && open_handle->fd >= 0 ? set_flock(handle, lock) : -EBADF;
+    return inode_is(inode, S_IFREG) ? set_posix(fs, inode, lock) : -EBADF;
+}
+
+/* The kernel names no process for such locks. Ours are known when only one other owner has any. */
+static uint32_t holder_locked(const struct passthrough *pt, const struct pt_inode *inode, uint64_t asking)
+{
+    const struct pt_lock_owner *only = NULL;
+    const struct pt_lock_owner *each = pt->lock_owners[((uintptr_t)inode >> 6) % PT_LOCKS];
+    for (; each != NULL; each = each->next) {
+        if (each->inode != inode || each->owner == asking)
+            continue;
+        if (only != NULL)
+            return 0;
+        only = each;
+    }
+    return only != NULL ? only->pid : 0;
+}
+
+int pt_getlk(void *fs, void *inode, void *handle, struct oriel_fs_lock *lock)
+{
+    (void)handle;
+    struct passthrough *pt = fs;
+    struct flock found;
+    cleanup_fd int temporary = -1;
+    if (lock->flock)
+        return -EINVAL;
+    if (!inode_is(inode, S_IFREG))
+        return -EBADF;
+    int err = to_flock(lock, &found);
+    if (err != 0)
+        return err;
+    pthread_mutex_lock(&pt->lock_owners_lock);
+    const struct pt_lock_owner *owner = *find_locked(pt, inode, lock->owner);
+    if (owner == NULL)
+        temporary = open_to_lock(pt, inode);
+    int fd = owner != NULL ? owner->fd : temporary;
+    if (fd < 0)
+        err = fd;
+    else if (fcntl(fd, F_OFD_GETLK, &found) != 0)
+        err = -errno;
+    uint32_t pid = holder_locked(pt, inode, lock->owner);
+    pthread_mutex_unlock(&pt->lock_owners_lock);
+    if (err != 0)
+        return err;
+    lock->type = (uint32_t)(unsigned short)found.l_type;
+    if (lock->type == F_UNLCK)
+        return 0;
+    lock->start = (uint64_t)found.l_start;
+    lock->end = found.l_len == 0 ? INT64_MAX : (uint64_t)(found.l_start + found.l_len - 1);
+    lock->pid = found.l_pid > 0 ? (uint32_t)found.l_pid : pid;
+    return 0;
+}
+
+void locks_drop_owner(struct passthrough *pt, const struct pt_inode *inode, uint64_t owner)
+{
+    if (atomic_load_explicit(&pt->lock_owner_count, memory_order_relaxed) == 0)
+        return;
+    pthread_mutex_lock(&pt->lock_owners_lock);
+    struct pt_lock_owner **link = find_locked(pt, inode, owner);
+    if (*link != NULL)
+        remove_locked(pt, link);
+    pthread_mutex_unlock(&pt->lock_owners_lock);
+}
+
+void locks_drop_inode(struct passthrough *pt, const struct pt_inode *inode)
+{
+    if (atomic_load_explicit(&pt->lock_owner_count, memory_order_relaxed) == 0)
+        return;
+    pthread_mutex_lock(&pt->lock_owners_lock);
+    struct pt_lock_owner **link = &pt->lock_owners[((uintptr_t)inode >> 6) % PT_LOCKS];
+    while (*link != NULL) {
+        if ((*link)->inode == inode)
+            remove_locked(pt, link);
+        else
+            link = &(*link)->next;
+    }
+    pthread_mutex_unlock(&pt->lock_owners_lock);
+}

@@ -1,0 +1,215 @@
+/*
+ * Extended attributes, of any kind of file, through /proc/self/fd.
+ *
+ * user.* always; ACLs, trusted.* and security.* only where the share's options say so: a file capability or a
+ * label that a guest sets counts on the host too.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <linux/limits.h>
+
+#include "base/checked.h"
+#include "base/cleanup.h"
+#include "fs/passthrough/beneath.h"
+#include "fs/passthrough/ids.h"
+#include "fs/passthrough/inode.h"
+#include "fs/passthrough/operations.h"
+#include "fs/passthrough/rights.h"
+
+#define ACL_ACCESS  "system.posix_acl_access"
+#define ACL_DEFAULT "system.posix_acl_default"
+
+/* In /proc/self/fd. An absolute path: before Linux 6.13 there are no calls relative to a folder. */
+struct proc_path {
+    char text[32];
+};
+
+static struct proc_path proc_path(int fd)
+{
+    struct proc_path path;
+    snprintf(path.text, sizeof(path.text), "/proc/self/fd/%d", fd);
+    return path;
+}
+
+static bool starts_with(const char *name, const char *prefix)
+{
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+static bool is_acl(const char *name)
+{
+    return strcmp(name, ACL_ACCESS) == 0 || strcmp(name, ACL_DEFAULT) == 0;
+}
+
+static bool is_offered(const struct passthrough *pt, const char *name)
+{
+    if (is_acl(name))
+        return pt->options.posix_acl;
+    if (starts_with(name, "trusted."))
+        return pt->options.trusted_xattr;
+    if (starts_with(name, "security."))
+        return pt->options.security_xattr;
+    return starts_with(name, "user.");
+}
+
+static int check_name(const struct passthrough *pt, const char *name)
+{
+    if (!pt->options.xattr)
+        return -EOPNOTSUPP;
+    size_t len = strnlen(name, XATTR_NAME_MAX + 1);
+    if (len == 0 || len > XATTR_NAME_MAX)
+        return -ERANGE;
+    return is_offered(pt, name) ? 0 : -EOPNOTSUPP;
+}
+
+static void clear_sgid(struct passthrough *pt, int fd)
+{
+    struct statx stx;
+    char name[FD_NAME_SIZE];
+    fd_name(fd, name);
+    if (identity_statx(fd, "", &stx) == 0 && stx.stx_mode & S_ISGID)
+        (void)fchmodat(pt->proc_fd, name, stx.stx_mode & 07777 & ~S_ISGID, 0);
+}
+
+int pt_setxattr(void *fs, const oriel_fs_caller *caller, void *inode, const char *name, const void *value,
+                size_t size, uint32_t flags, bool acl_kill_sgid)
+{
+    struct passthrough *pt = fs;
+    cleanup_fd_ref struct fd_ref ref = {.kind = FD_REF_NONE};
+    struct passthrough *scope cleanup_rights = pt;
+    cleanup_free void *mapped = NULL;
+    if (pt->options.read_only)
+        return -EROFS;
+    if (flags & ~(uint32_t)(XATTR_CREATE | XATTR_REPLACE))
+        return -EINVAL;
+    int err = check_name(pt, name);
+    if (err == 0 && size > XATTR_SIZE_MAX)
+        err = -E2BIG;
+    if (err == 0 && is_acl(name) && ids_translate(pt) && size > 0) {
+        mapped = malloc(size);
+        if (mapped == NULL)
+            return -ENOMEM;
+        memcpy(mapped, value, size);
+        err = acl_to_host(pt, mapped, size);
+        value = mapped;
+    }
+    if (err == 0)
+        err = inode_fd(pt, inode, &ref);
+    if (err == 0)
+        err = rights_begin(pt, caller, CREDS_OWN);
+    if (err != 0)
+        return err;
+    if (setxattr(proc_path(ref.fd).text, name, value, size, (int)flags) != 0)
+        return -errno;
+    /* The guest's kernel found the caller outside of the file's group; ours can't know. */
+    if (acl_kill_sgid && strcmp(name, ACL_ACCESS) == 0)
+        clear_sgid(pt, ref.fd);
+    return 0;
+}
+
+ssize_t pt_getxattr(void *fs, const oriel_fs_caller *caller, void *inode, const char *name, void *value,
+                    size_t size)
+{
+    struct passthrough *pt = fs;
+    cleanup_fd_ref struct fd_ref ref = {.kind = FD_REF_NONE};
+    struct passthrough *scope cleanup_rights = pt;
+    int err = check_name(pt, name);
+    if (err == 0)
+        err = inode_fd(pt, inode, &ref);
+    if (err == 0)
+        err = rights_begin(pt, caller, CREDS_ANY);
+    if (err != 0)
+        return err;
+    ssize_t n = getxattr(proc_path(ref.fd).text, name, value, min_u64(size, XATTR_SIZE_MAX));
+    if (n < 0)
+        return -errno;
+    if (size > 0 && is_acl(name))
+        acl_to_guest(pt, value, (size_t)n);
+    return n;
+}
+
+/* Leaves out of the list what is not offered; returns what remains. */
+static size_t filter_names(const struct passthrough *pt, char *names, size_t len)
+{
+    size_t kept = 0;
+    for (size_t at = 0; at < len;) {
+        size_t name_len = strnlen(names + at, len - at) + 1;
+        if (at + name_len > len)
+            break;
+        if (is_offered(pt, names + at)) {
+            memmove(names + kept, names + at, name_len);
+            kept += name_len;
+        }
+        at += name_len;
+    }
+    return kept;
+}
+
+ssize_t pt_listxattr(void *fs, const oriel_fs_caller *caller, void *inode, char *names, size_t size)
+{
+    struct passthrough *pt = fs;
+    cleanup_fd_ref struct fd_ref ref = {.kind = FD_REF_NONE};
+    struct passthrough *scope cleanup_rights = pt;
+    if (!pt->options.xattr)
+        return -EOPNOTSUPP;
+    int err = inode_fd(pt, inode, &ref);
+    if (err == 0)
+        err = rights_begin(pt, caller, CREDS_ANY);
+    if (err != 0)
+        return err;
+    cleanup_free char *all = malloc(XATTR_LIST_MAX);
+    if (all == NULL)
+        return -ENOMEM;
+    ssize_t n = listxattr(proc_path(ref.fd).text, all, XATTR_LIST_MAX);
+    if (n < 0)
+        return -errno;
+    size_t kept = filter_names(pt, all, (size_t)n);
+    if (size == 0)
+        return (ssize_t)kept;
+    if (kept > size)
+        return -ERANGE;
+    memcpy(names, all, kept);
+    return (ssize_t)kept;
+}
+
+int pt_removexattr(void *fs, const oriel_fs_caller *caller, void *inode, const char *name)
+{
+    struct passthrough *pt = fs;
+    cleanup_fd_ref struct fd_ref ref = {.kind = FD_REF_NONE};
+    struct passthrough *scope cleanup_rights = pt;
+    if (pt->options.read_only)
+        return -EROFS;
+    int err = check_name(pt, name);
+    if (err == 0)
+        err = inode_fd(pt, inode, &ref);
+    if (err == 0)
+        err = rights_begin(pt, caller, CREDS_OWN);
+    if (err != 0)
+        return err;
+    return removexattr(proc_path(ref.fd).text, name) == 0 ? 0 : -errno;
+}
+
+/* The label of a file that has just been made (FUSE_SECURITY_CTX); the file goes again when it can't have it. */
+int label_new(const struct passthrough *pt, const oriel_fs_caller *caller, int dir_fd, const char *name)
+{
+    (void)pt;
+    if (caller == NULL || caller->security_name == NULL || caller->security_len == 0)
+        return 0;
+    if (!starts_with(caller->security_name, "security."))
+        return -EINVAL;
+    cleanup_fd int fd = open_component(pt, dir_fd, name, O_PATH, 0);
+    if (fd < 0)
+        return fd;
+    if (setxattr(proc_path(fd).text, caller->security_name, caller->security_value, caller->security_len,
+                 0) == 0)
+        return 0;
+    return errno == EOPNOTSUPP ? 0 : -errno;
+}
