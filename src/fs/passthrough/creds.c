@@ -194,8 +194,10 @@ static bool may_reach_every_file(void)
 
 int creds_enter(enum creds_rights rights, const struct creds_caller *caller)
 {
-    if (rights == CREDS_ANY &&
-        (!thread.known || (thread.now.uid == thread.own.uid) || may_reach_every_file()))
+    /* A thread that was never switched has its own. */
+    if ((rights == CREDS_ANY || rights == CREDS_OWN) && !thread.known)
+        return 0;
+    if (rights == CREDS_ANY && (thread.now.uid == thread.own.uid || may_reach_every_file()))
         return 0;
     int err = learn_thread();
     if (err != 0)
@@ -235,10 +237,11 @@ void creds_restore(void)
 {
     if (thread.known && become_own(thread.own.effective) != 0)
         abort();
-    if (thread.own_umask_known && thread.umask != thread.own_umask) {
+    /* What a thread's own rights are is its business until the next call. */
+    thread.known = false;
+    if (thread.own_umask_known && thread.umask != thread.own_umask)
         umask(thread.own_umask);
-        thread.umask = thread.own_umask;
-    }
+    thread.own_umask_known = false;
 }
 
 static uint64_t effective_capabilities(void)
@@ -253,6 +256,11 @@ bool creds_can_switch(void)
 {
     const uint64_t needed = CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID);
     return (effective_capabilities() & needed) == needed && getgroups(0, NULL) <= GROUPS_KEPT;
+}
+
+bool creds_can_keep_sgid(void)
+{
+    return (effective_capabilities() & CAP_BIT(CAP_FSETID)) != 0;
 }
 
 bool creds_can_open_handles(void)

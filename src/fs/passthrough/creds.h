@@ -39,6 +39,8 @@ void creds_set_umask(mode_t mask);
 void creds_restore(void);
 
 bool creds_can_switch(void);
+/* CAP_FSETID: writes leave suid and sgid alone, which CREDS_KILL has to end. */
+bool creds_can_keep_sgid(void);
 /* CAP_DAC_READ_SEARCH, for open_by_handle_at. */
 bool creds_can_open_handles(void);
 

@@ -11,6 +11,7 @@
 #include "fs/passthrough/beneath.h"
 #include "fs/passthrough/handle.h"
 #include "fs/passthrough/ids.h"
+#include "fs/passthrough/location.h"
 #include "fs/passthrough/locks.h"
 #include "fs/passthrough/mount.h"
 
@@ -102,8 +103,21 @@ static int verify(struct pt_inode *inode, int path_fd, struct statx *stx)
     return 0;
 }
 
-/* Opens the inode and keeps it in the cache if there is room. stx is filled when it is not NULL. */
-static int open_path(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref, struct statx *stx)
+int inode_check(struct pt_inode *inode, int path_fd)
+{
+    struct statx stx;
+    return verify(inode, path_fd, &stx);
+}
+
+void fd_ref_adopt(struct fd_ref *ref, struct pt_inode *inode, int fd)
+{
+    struct passthrough *pt = ref->pt;
+    ref->fd = fd;
+    ref->kind = fd_cache_insert(&pt->cache, &inode->cached, fd, &ref->slot) ? FD_REF_CACHED : FD_REF_OWNED;
+}
+
+static int open_by_handle(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref,
+                          struct statx *stx)
 {
     struct statx unasked;
     if (descriptor_take(pt) != 0)
@@ -118,9 +132,21 @@ static int open_path(struct passthrough *pt, struct pt_inode *inode, struct fd_r
         budget_put(&pt->budget);
         return err;
     }
-    ref->fd = fd;
-    ref->kind = fd_cache_insert(&pt->cache, &inode->cached, fd, &ref->slot) ? FD_REF_CACHED : FD_REF_OWNED;
+    fd_ref_adopt(ref, inode, fd);
     return 0;
+}
+
+/* Opens the inode and keeps it in the cache if there is room. stx is filled when it is not NULL. */
+static int open_path(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref, struct statx *stx)
+{
+    if (inode->handle_bytes > 0)
+        return open_by_handle(pt, inode, ref, stx);
+    int err = creds_enter(CREDS_ANY, NULL);
+    if (err == 0)
+        err = location_open(pt, inode, ref);
+    if (err == 0 && stx != NULL)
+        err = identity_statx(ref->fd, "", stx);
+    return err;
 }
 
 int inode_fd(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref)
@@ -180,6 +206,7 @@ static struct pt_inode *inode_new(const struct oriel_fs_entry *entry, const stru
         .ino = entry->identity.ino,
         .generation = entry->identity.generation,
         .pinned_fd = -1,
+        .users = 1,
         .type = (uint8_t)(entry->attr.mode >> 12),
         .handle_bytes = (uint16_t)bytes,
         .handle_type = handle != NULL ? handle->type : 0,
@@ -239,8 +266,7 @@ static int open_place(struct passthrough *pt, const struct place *place)
     return open_component(pt, place->fd, place->name, O_PATH, 0);
 }
 
-/* An inode that keeps an O_PATH descriptor: on file systems without file handles, or without the right to
- * open them. */
+/* An inode that keeps an O_PATH descriptor: it has neither a file handle nor a name. */
 static int make_pinned(struct passthrough *pt, const struct place *place, const struct oriel_fs_entry *entry,
                        struct pt_mount *mount, struct pt_inode **out)
 {
@@ -287,6 +313,22 @@ static int make_by_handle(const struct place *place, const struct oriel_fs_entry
     return 0;
 }
 
+/* On file systems without file handles, or without the right to open them. */
+static int make_by_location(struct passthrough *pt, struct pt_inode *parent, const char *name,
+                            const struct oriel_fs_entry *entry, struct pt_mount *mount, struct pt_inode **out)
+{
+    struct pt_inode *inode = inode_new(entry, NULL);
+    if (inode == NULL)
+        return -ENOMEM;
+    inode->mount = mount;
+    int err = location_set(pt, inode, parent, name);
+    if (err == 0)
+        *out = inode;
+    else
+        free(inode);
+    return err;
+}
+
 static int get_mount(struct passthrough *pt, const struct place *place,
                      const struct oriel_fs_identity *identity, struct pt_mount **mount)
 {
@@ -299,16 +341,18 @@ static int get_mount(struct passthrough *pt, const struct place *place,
     return mount_get(pt, identity, path_fd, mount);
 }
 
-static int make_inode(struct passthrough *pt, const struct place *place, const struct oriel_fs_entry *entry,
-                      struct pt_inode **out)
+static int make_inode(struct passthrough *pt, struct pt_inode *parent, const char *name,
+                      const struct place *place, const struct oriel_fs_entry *entry, struct pt_inode **out)
 {
     struct pt_mount *mount = NULL;
+    bool has_name = name != NULL && strcmp(name, "..") != 0;
     int err = get_mount(pt, place, &entry->identity, &mount);
     if (err != 0)
         return err;
     err = mount->file_handles ? make_by_handle(place, entry, mount, out) : -EOPNOTSUPP;
     if (err == -EOPNOTSUPP && pt->options.file_handles != ORIEL_FILE_HANDLES_MANDATORY)
-        err = make_pinned(pt, place, entry, mount, out);
+        err = has_name ? make_by_location(pt, parent, name, entry, mount, out)
+                       : make_pinned(pt, place, entry, mount, out);
     if (err != 0)
         mount_put(pt, mount);
     return err;
@@ -332,7 +376,7 @@ int pt_inode_open(void *fs, void *parent, const char *name, struct oriel_fs_entr
         place = (struct place){folder.fd, name};
     }
     if (err == 0)
-        err = make_inode(pt, &place, entry, &made);
+        err = make_inode(pt, parent, name, &place, entry, &made);
     if (err != 0)
         return err;
     if (opened != NULL)
@@ -347,6 +391,32 @@ void pt_entry_drop(void *fs, struct oriel_fs_entry *entry)
     entry->hold = HOLD_NONE;
 }
 
+static void inode_free(struct passthrough *pt, struct pt_inode *inode)
+{
+    fd_cache_forget(&pt->cache, &inode->cached);
+    if (inode->pinned_fd >= 0) {
+        close(inode->pinned_fd);
+        budget_put(&pt->budget);
+    }
+    if (inode->counted_pin) {
+        pthread_mutex_lock(&pt->locations_lock);
+        pt->pins--;
+        pthread_mutex_unlock(&pt->locations_lock);
+    }
+    mount_put(pt, inode->mount);
+    free(inode);
+}
+
+void inode_put(struct passthrough *pt, struct pt_inode *inode)
+{
+    while (inode != NULL && inode != pt->root &&
+           atomic_fetch_sub_explicit(&inode->users, 1, memory_order_acq_rel) == 1) {
+        struct pt_inode *parent = location_free(inode);
+        inode_free(pt, inode);
+        inode = parent;
+    }
+}
+
 void pt_inode_close(void *fs, void *inode_arg)
 {
     struct passthrough *pt = fs;
@@ -354,11 +424,6 @@ void pt_inode_close(void *fs, void *inode_arg)
     if (inode == pt->root)
         return;
     locks_drop_inode(pt, inode);
-    fd_cache_forget(&pt->cache, &inode->cached);
-    if (inode->pinned_fd >= 0) {
-        close(inode->pinned_fd);
-        budget_put(&pt->budget);
-    }
-    mount_put(pt, inode->mount);
-    free(inode);
+    location_forget(pt, inode);
+    inode_put(pt, inode);
 }

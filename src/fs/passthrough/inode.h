@@ -29,6 +29,15 @@ int inode_fd(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref)
 /* Only what is at hand without opening anything; false = nothing is. */
 bool inode_fd_at_hand(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref);
 
+/* Gives ref a descriptor that has taken from the budget, and the cache if that has room. */
+void fd_ref_adopt(struct fd_ref *ref, struct pt_inode *inode, int fd);
+
+/* 0 when the O_PATH descriptor shows the inode's file; else -ESTALE. */
+int inode_check(struct pt_inode *inode, int path_fd);
+
+/* One user less; the last one frees it, and then its parent has one less. */
+void inode_put(struct passthrough *pt, struct pt_inode *inode);
+
 /* The attributes now, with as few system calls as that takes. */
 int inode_statx(struct passthrough *pt, struct pt_inode *inode, struct statx *out);
 

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "fs/passthrough/beneath.h"
 #include "fs/passthrough/inode.h"
+#include "fs/passthrough/location.h"
 #include "fs/passthrough/operations.h"
 #include "fs/passthrough/rights.h"
 
@@ -22,16 +23,20 @@ static dev_t decode_rdev(uint32_t rdev)
     return makedev((rdev >> 8) & 0xfff, (rdev & 0xff) | ((rdev >> 12) & 0xfff00));
 }
 
-static int stat_name(struct passthrough *pt, const struct pt_inode *parent, int dir_fd, const char *name,
+static int stat_name(struct passthrough *pt, struct pt_inode *parent, int dir_fd, const char *name,
                      struct oriel_fs_entry *out)
 {
     struct statx stx;
     int err = identity_statx(dir_fd, name, &stx);
-    return err != 0 ? err : entry_fill(pt, parent, dir_fd, name, &stx, out);
+    if (err == 0)
+        err = entry_fill(pt, parent, dir_fd, name, &stx, out);
+    if (err == 0 && pt->locations != NULL && name[0] != '\0')
+        location_seen(pt, parent, name, &out->identity);
+    return err;
 }
 
 /* The label and the entry of a name that has just been made; it goes again when it can't have the label. */
-static int finish_new(struct passthrough *pt, const oriel_fs_caller *caller, const struct pt_inode *parent,
+static int finish_new(struct passthrough *pt, const oriel_fs_caller *caller, struct pt_inode *parent,
                       int dir_fd, const char *name, int unlink_flags, struct oriel_fs_entry *out)
 {
     int err = label_new(pt, caller, dir_fd, name);
@@ -214,6 +219,7 @@ static int remove_name(struct passthrough *pt, const oriel_fs_caller *caller, vo
     int err = begin_change(pt, caller, parent, name, CREDS_OWN, &folder);
     if (err != 0)
         return err;
+    location_pin(pt, parent, folder.fd, name);
     return unlinkat(folder.fd, name, flags) == 0 ? 0 : -errno;
 }
 
@@ -242,5 +248,15 @@ int pt_rename(void *fs, const oriel_fs_caller *caller, void *parent, const char 
         err = begin_change(pt, caller, parent, name, CREDS_OWN, &from);
     if (err != 0)
         return err;
-    return renameat2(from.fd, name, to.fd, new_name, flags) == 0 ? 0 : -errno;
+    if (!(flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)))
+        location_pin(pt, new_parent, to.fd, new_name);
+    if (renameat2(from.fd, name, to.fd, new_name, flags) != 0)
+        return -errno;
+    if (pt->locations != NULL) {
+        struct oriel_fs_entry entry;
+        (void)stat_name(pt, new_parent, to.fd, new_name, &entry);
+        if (flags & RENAME_EXCHANGE)
+            (void)stat_name(pt, parent, from.fd, name, &entry);
+    }
+    return 0;
 }

@@ -50,7 +50,7 @@ static int open_with(struct passthrough *pt, struct pt_inode *inode, const oriel
     cleanup_fd_ref struct fd_ref ref;
     bool as_process = !pt->options.enforce_credentials || caller == NULL;
     bool at_hand = inode_fd_at_hand(pt, inode, &ref);
-    bool direct = !at_hand && as_process && inode->verified;
+    bool direct = !at_hand && as_process && inode->handle_bytes > 0 && inode->verified;
     int err = at_hand || direct ? 0 : inode_fd(pt, inode, &ref);
     struct passthrough *scope cleanup_rights = pt;
     if (err == 0)

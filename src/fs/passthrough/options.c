@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "fs/passthrough/ids.h"
 #include "fs/passthrough/inode.h"
+#include "fs/passthrough/location.h"
 #include "fs/passthrough/mount.h"
 #include "fs/passthrough/operations.h"
 
@@ -121,7 +122,9 @@ static void passthrough_free(struct passthrough *pt)
     for (size_t i = 0; i < PT_LOCKS; i++)
         pthread_mutex_destroy(&pt->locks[i]);
     pthread_mutex_destroy(&pt->mounts_lock);
+    pthread_mutex_destroy(&pt->locations_lock);
     pthread_mutex_destroy(&pt->lock_owners_lock);
+    location_table_free(pt);
     ids_destroy(pt);
     free(pt);
 }
@@ -134,6 +137,7 @@ static struct passthrough *passthrough_new(void)
     pt->root_mount.fd = -1;
     pt->proc_fd = -1;
     pthread_mutex_init(&pt->mounts_lock, NULL);
+    pthread_mutex_init(&pt->locations_lock, NULL);
     pthread_mutex_init(&pt->lock_owners_lock, NULL);
     for (size_t i = 0; i < PT_LOCKS; i++)
         pthread_mutex_init(&pt->locks[i], NULL);
@@ -148,6 +152,7 @@ static int set_up(struct passthrough *pt)
         err = open_shared_folder(&pt->options, &folder);
     if (err != 0)
         return err;
+    pt->can_keep_sgid = creds_can_keep_sgid();
     pt->has_openat2 = probe_openat2(folder);
     mount_fence(pt, &folder);
     pt->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -13,6 +13,8 @@
 static enum creds_rights rights_of(const struct passthrough *pt, const oriel_fs_caller *caller,
                                    enum creds_rights rights)
 {
+    if (rights == CREDS_KILL && !pt->can_keep_sgid)
+        rights = CREDS_OWN;
     bool told = caller != NULL && caller->uid != NOT_TOLD && caller->gid != NOT_TOLD;
     if (pt->options.switch_credentials && told) {
         if (pt->options.enforce_credentials)

@@ -29,15 +29,19 @@ struct pt_mount {
 
 /*
  * A file that the guest knows. Without a descriptor of its own: `handle` (handle_bytes of it) is what the
- * kernel opens it by. 64 bytes and the handle, 8 to 24 bytes on the usual file systems.
+ * kernel opens it by, or else `location`. 72 bytes and the handle, 8 to 24 bytes on the usual file systems.
  */
 struct pt_inode {
     uint64_t dev, ino, generation;
     struct pt_mount *mount;
     struct pt_handle *_Atomic handles; /* open ones; changed under the inode's lock */
-    int pinned_fd; /* O_PATH descriptor held for good (the root; no file handles); else -1 */
+    struct pt_location *location;      /* where there is no file handle; else NULL */
+    _Atomic int pinned_fd;             /* O_PATH descriptor held for good (the root, a removed file without
+                                          handle); else -1; never changes once set */
+    _Atomic uint32_t users;            /* the server, and each inode whose location is below it */
     fd_cache_word cached;
     _Atomic bool verified; /* the handle is known to be this identity's */
+    bool counted_pin;      /* pinned_fd counts in `pins` */
     uint8_t type;          /* S_IFMT bits >> 12 */
     uint16_t handle_bytes; /* 0 = no file handle */
     int32_t handle_type;   /* as name_to_handle_at gave it */
@@ -64,11 +68,15 @@ struct passthrough {
     struct pt_mount root_mount;
     struct pt_inode *root;
     bool fenced;
+    bool can_keep_sgid; /* the process: CREDS_KILL differs from CREDS_OWN */
     bool has_openat2;
     int proc_fd; /* /proc/self/fd */
     pthread_mutex_t mounts_lock;
-    pthread_mutex_t locks[PT_LOCKS]; /* of inodes, by address */
-    _Atomic uint32_t listings;       /* that hold a buffer */
+    pthread_mutex_t locks[PT_LOCKS];             /* of inodes, by address */
+    _Atomic uint32_t listings;                   /* that hold a buffer */
+    struct pt_location_table *_Atomic locations; /* NULL until an inode has one */
+    pthread_mutex_t locations_lock;
+    uint64_t pins; /* under locations_lock: descriptors held for removed files */
     pthread_mutex_t lock_owners_lock;
     _Atomic uint32_t lock_owner_count;
     struct pt_lock_owner *lock_owners[PT_LOCKS]; /* by inode */

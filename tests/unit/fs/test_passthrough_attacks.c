@@ -149,10 +149,15 @@ static void a_symbolic_link_swapped_in_for_a_looked_up_folder_is_not_followed(vo
     assert_int_equal(rename(on_host(rig, "folder"), on_host(rig, "moved")), 0);
     assert_int_equal(symlink("../secret", on_host(rig, "folder")), 0);
     int err = rig->fs.ops->create(rig->fs.fs, &as_root, folder, "x", 0644, O_RDWR, 0, 0, &entry, &opened);
-    assert_int_equal(err, 0);
-    rig_close(rig, rig_entry_inode(rig, folder, "x", &entry));
-    rig_release(rig, NULL, opened.handle);
-    assert_int_equal(stat(on_host(rig, "moved/x"), &st), 0);
+    if (rig->options.file_handles == ORIEL_FILE_HANDLES_NEVER) {
+        assert_int_equal(err, -ESTALE); /* known by its name only, which leads elsewhere now */
+    } else {
+        assert_int_equal(err, 0);
+        void *made = rig_entry_inode(rig, folder, "x", &entry);
+        rig_release(rig, made, opened.handle);
+        rig_close(rig, made);
+        assert_int_equal(stat(on_host(rig, "moved/x"), &st), 0);
+    }
     strcat(secret, "/x");
     assert_int_equal(stat(secret, &st), -1);
     rig_close(rig, folder);
