@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include <oriel/virtio_fs.h>
 
@@ -286,22 +287,60 @@ static void measure_uring(int fd)
     free(run.data);
 }
 
-static int make_file(void)
+static double nowait_reads(void *opaque)
+{
+    struct uring_run *run = opaque;
+    struct iovec iov = {run->data, run->len};
+    unsigned reads = READS * 4096 / (unsigned)run->len;
+    uint64_t begun = bench_now();
+    for (unsigned i = 0; i < reads; i++)
+        must(preadv2(run->fd, &iov, 1, (off_t)place(i, run->len), RWF_NOWAIT) == (ssize_t)run->len,
+             "preadv2");
+    return (double)(bench_now() - begun) / reads;
+}
+
+/* What it costs to ask that a read shall not wait, when it does not have to. */
+static void measure_nowait(int fd)
+{
+    static const size_t lens[] = {4096, 131072};
+    struct uring_run run = {.fd = fd, .data = malloc(131072)};
+    must(run.data != NULL, "no memory");
+    bench_title("reads from the page cache that shall not wait (RWF_NOWAIT), against pread (floor)");
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        char name[64];
+        double ours, floor;
+        run.len = lens[i];
+        snprintf(name, sizeof(name), "%zu KiB", run.len / 1024);
+        struct iovec iov = {run.data, 1};
+        if (preadv2(fd, &iov, 1, 0, RWF_NOWAIT) < 0) {
+            printf("(not possible here: %s)\n", strerror(errno));
+            break;
+        }
+        bench_against(nowait_reads, &run, plain_reads, &run, &ours, &floor);
+        bench_row(name, ours, floor, "ns", "");
+    }
+    free(run.data);
+}
+
+static int fill(int fd)
 {
     char block[65536];
-    int fd = memfd_create("bench", MFD_CLOEXEC);
     memset(block, 0x5a, sizeof(block));
     for (uint64_t at = 0; fd >= 0 && at < FILE_LEN; at += sizeof(block))
         must(pwrite(fd, block, sizeof(block), (off_t)at) == (ssize_t)sizeof(block), "pwrite");
-    must(fd >= 0, "memfd_create");
+    must(fd >= 0, "no file");
     return fd;
 }
 
 int main(void)
 {
-    int fd = make_file();
-    measure_pool(fd);
-    measure_uring(fd);
-    close(fd);
+    const char *folder = getenv("TMPDIR");
+    int memory = fill(memfd_create("bench", MFD_CLOEXEC));
+    measure_pool(memory);
+    measure_uring(memory);
+    int disk = fill(open(folder != NULL ? folder : "/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    measure_nowait(disk);
+    close(disk);
+    close(memory);
     return 0;
 }

@@ -230,6 +230,11 @@ struct oriel_fs_ops {
 
     /* Frees the back-end; every inode and handle was closed before. */
     void (*destroy)(void *fs);
+
+    /* As read, but -EAGAIN where it would wait for a disk (data may be in some of the vectors all the same).
+     * NULL = read is always quick, or nobody can tell. */
+    ssize_t (*read_nowait)(void *fs, void *inode, void *handle, const struct iovec *iov, int iovcnt,
+                           uint64_t offset);
 };
 
 /* A back-end: made by e.g. oriel_passthrough_create(); owned by whoever made it until it is handed to a

@@ -65,6 +65,7 @@ const struct oriel_dax_source *oriel_fuse_server_dax_source(struct oriel_fuse_se
 void oriel_fuse_server_attach_dax(struct oriel_fuse_server *server, struct oriel_dax *dax);
 
 #define ORIEL_FUSE_HIPRIO UINT32_C(1) /* from the hiprio queue */
+#define ORIEL_FUSE_NOWAIT UINT32_C(4) /* answer ORIEL_FUSE_WOULD_BLOCK rather than wait for a disk */
 #define ORIEL_FUSE_GUARDED                                                                                   \
     UINT32_C(2) /* some of the memory may fault (DAX window): copy by system calls only */
 
@@ -82,7 +83,11 @@ struct oriel_fuse_request {
  * vectors. Returns the number of bytes written into `out` = the reply's out_header.len = the virtqueue's used
  * length; 0 when there is no reply (FORGET, BATCH_FORGET, a request too short for a header, no room for a
  * reply header). Any thread, several at once. May block as long as the back-end's system calls do.
+ *
+ * With ORIEL_FUSE_NOWAIT a READ whose data is not in the host's memory returns ORIEL_FUSE_WOULD_BLOCK: nothing
+ * was replied or counted, and the transport serves the request again without the flag, where waiting hurts less.
  */
+#define ORIEL_FUSE_WOULD_BLOCK SIZE_MAX
 size_t oriel_fuse_server_handle(struct oriel_fuse_server *server, const struct oriel_fuse_request *request);
 
 enum oriel_fuse_weight {

@@ -43,8 +43,9 @@ struct oriel_virtio_fs_options {
     void (*broken)(void *opaque);
     void *opaque;
     struct oriel_trace *trace;
-    /* Serves requests that may block for long, so that their queue goes on; must outlive the device. NULL:
-     * every request is served on its queue's thread. */
+    /* Serves requests that may block for long (FSYNC, SETLKW, …) or turn out to (a READ of what is not in the
+     * host's memory), so that their queue goes on; must outlive the device. NULL: every request is served on
+     * its queue's thread. */
     struct oriel_worker_pool *pool;
     /*
      * The device may have written anywhere into these buffers (addresses from `memory`); called after that

@@ -24,6 +24,17 @@ static ssize_t read_once(struct request *r, const struct transfer *t, const stru
     return fs->ops->read(fs->fs, t->handle->inode, t->handle->fs_handle, iov, count, t->offset);
 }
 
+/* What data is there already must not be told as all there is: anything missing makes the whole READ wait. */
+static ssize_t read_once_nowait(struct request *r, const struct transfer *t, const struct iovec *iov,
+                                int count)
+{
+    const struct oriel_fs *fs = &r->server->fs;
+    ssize_t n = fs->ops->read_nowait(fs->fs, t->handle->inode, t->handle->fs_handle, iov, count, t->offset);
+    if (n == -EAGAIN)
+        r->would_block = true;
+    return n;
+}
+
 static ssize_t write_once(struct request *r, const struct transfer *t, const struct iovec *iov, int count)
 {
     const struct oriel_fs *fs = &r->server->fs;
@@ -81,8 +92,11 @@ int op_read(struct request *r)
     if (handle == NULL)
         return -EBADF;
     struct transfer t = {.handle = handle, .offset = in->offset, .left = size};
-    ssize_t n = handle->readable ? transfer(r, &t, &r->reply, read_once) : -EBADF;
+    once_fn once = r->nowait && r->server->fs.ops->read_nowait != NULL ? read_once_nowait : read_once;
+    ssize_t n = handle->readable ? transfer(r, &t, &r->reply, once) : -EBADF;
     request_put_handle(r, handle);
+    if (r->would_block)
+        return -EAGAIN;
     if (n < 0)
         return (int)n;
     reply_placed(r, (size_t)n);

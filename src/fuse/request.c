@@ -31,6 +31,8 @@ bool request_begin(struct request *r, struct oriel_fuse_server *server,
     r->args_heap = NULL;
     r->node = NULL;
     r->bad = false;
+    r->nowait = (transport->flags & ORIEL_FUSE_NOWAIT) != 0;
+    r->would_block = false;
     if (!iov_cursor_init(&r->in, transport->in, transport->in_count, guarded) ||
         !begin_reply(r, transport, guarded) || r->in.left < sizeof(r->header) ||
         iov_pull(&r->in, &r->header, sizeof(r->header)) != 0)

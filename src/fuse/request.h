@@ -36,6 +36,8 @@ struct request {
     struct oriel_fs_caller caller;
     uint32_t groups[REQUEST_GROUPS_MAX];
     bool bad;                                            /* malformed or forged: counted as such */
+    bool nowait;                                         /* the transport asked: ORIEL_FUSE_NOWAIT */
+    bool would_block;                                    /* and it comes again without: no reply now */
     uint8_t reply_start[sizeof(struct wire_create_out)]; /* for the trace, while it is on */
     _Alignas(8) uint8_t small[REQUEST_ARGS_INLINE];      /* last: only as much of it is touched as needed */
 };

@@ -83,8 +83,17 @@ static void count(struct request *r, int rc, uint64_t ns)
         fuse_stats_add(&stats->shards[r->shard].bad, 1);
 }
 
+static size_t put_off(struct request *r)
+{
+    request_trace_end(r, -EAGAIN, 0, 0);
+    request_end(r);
+    return ORIEL_FUSE_WOULD_BLOCK;
+}
+
 static size_t finish(struct request *r, int rc, uint64_t started)
 {
+    if (__builtin_expect(r->would_block, 0))
+        return put_off(r);
     bool silent = (r->op->flags & OP_NO_REPLY) != 0;
     size_t len = silent ? 0 : reply_finish(r, rc);
     uint64_t ns = now_ns(r->server) - started;

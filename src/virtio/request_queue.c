@@ -164,16 +164,32 @@ static bool hand_off(struct request_queue *queue)
     return true;
 }
 
+/* Without a pool everything is served here. With one, what would wait for long is served there. */
+static size_t serve_inline(struct request_queue *queue, struct oriel_fuse_request *request)
+{
+    struct oriel_fuse_server *server = queue->options->server;
+    if (queue->options->pool == NULL)
+        return oriel_fuse_server_handle(server, request);
+    request->flags |= ORIEL_FUSE_NOWAIT;
+    if (oriel_fuse_server_weight(server, request) == ORIEL_FUSE_INLINE) {
+        size_t len = oriel_fuse_server_handle(server, request);
+        if (len != ORIEL_FUSE_WOULD_BLOCK)
+            return len;
+    }
+    if (hand_off(queue))
+        return ORIEL_FUSE_WOULD_BLOCK;
+    request->flags &= ~ORIEL_FUSE_NOWAIT;
+    return oriel_fuse_server_handle(server, request);
+}
+
 static void serve_good(struct request_queue *queue)
 {
     const struct split_queue_chain *chain = &queue->chain;
-    struct oriel_fuse_server *server = queue->options->server;
     struct oriel_fuse_request request =
         request_of(queue, chain->iov, chain->in_count, chain->out_count, chain->guarded);
-    if (queue->options->pool != NULL && oriel_fuse_server_weight(server, &request) == ORIEL_FUSE_MAY_BLOCK &&
-        hand_off(queue))
-        return;
-    complete(queue, oriel_fuse_server_handle(server, &request));
+    size_t len = serve_inline(queue, &request);
+    if (len != ORIEL_FUSE_WOULD_BLOCK)
+        complete(queue, len);
 }
 
 static void serve(struct request_queue *queue)

@@ -26,6 +26,11 @@ static ssize_t transfer_in(int fd, const struct iovec *iov, int count, uint64_t 
     return preadv(fd, iov, count, (off_t)offset);
 }
 
+static ssize_t transfer_in_cached(int fd, const struct iovec *iov, int count, uint64_t offset, int flags)
+{
+    return preadv2(fd, iov, count, (off_t)offset, flags | RWF_NOWAIT);
+}
+
 static ssize_t transfer_out(int fd, const struct iovec *iov, int count, uint64_t offset, int flags)
 {
     if (flags == 0)
@@ -93,6 +98,22 @@ ssize_t pt_read(void *fs, void *inode, void *handle, const struct iovec *iov, in
     const struct pt_handle *file = handle;
     uint64_t moved = transfer_all(file->fd, iov, iovcnt, offset, 0, transfer_in, &err);
     return err != 0 ? err : (ssize_t)moved;
+}
+
+/* File systems without RWF_NOWAIT say so at the first try. tmpfs is one: it has no disk to wait for. */
+ssize_t pt_read_nowait(void *fs, void *inode, void *handle, const struct iovec *iov, int iovcnt,
+                       uint64_t offset)
+{
+    struct pt_mount *mount = ((struct pt_inode *)inode)->mount;
+    const struct pt_handle *file = handle;
+    if (!atomic_load_explicit(&mount->no_nowait, memory_order_relaxed)) {
+        int err;
+        uint64_t moved = transfer_all(file->fd, iov, iovcnt, offset, 0, transfer_in_cached, &err);
+        if (err != -EOPNOTSUPP)
+            return err != 0 ? err : (ssize_t)moved;
+        atomic_store_explicit(&mount->no_nowait, true, memory_order_relaxed);
+    }
+    return pt_read(fs, inode, handle, iov, iovcnt, offset);
 }
 
 ssize_t pt_write(void *fs, const oriel_fs_caller *caller, void *inode, void *handle, const struct iovec *iov,

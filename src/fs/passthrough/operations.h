@@ -25,6 +25,8 @@ int pt_map_open(void *fs, void *inode, bool need_write, bool *writable);
 
 /* io.c */
 ssize_t pt_read(void *fs, void *inode, void *handle, const struct iovec *iov, int iovcnt, uint64_t offset);
+ssize_t pt_read_nowait(void *fs, void *inode, void *handle, const struct iovec *iov, int iovcnt,
+                       uint64_t offset);
 ssize_t pt_write(void *fs, const oriel_fs_caller *caller, void *inode, void *handle, const struct iovec *iov,
                  int iovcnt, uint64_t offset, uint32_t kill);
 int pt_flush(void *fs, void *inode, void *handle, uint64_t lock_owner);

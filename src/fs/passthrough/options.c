@@ -198,6 +198,7 @@ static const struct oriel_fs_ops passthrough_ops = {
     .create = pt_create,
     .tmpfile = pt_tmpfile,
     .read = pt_read,
+    .read_nowait = pt_read_nowait,
     .write = pt_write,
     .flush = pt_flush,
     .fsync = pt_fsync,

@@ -104,6 +104,48 @@ static void a_handle_reads_or_writes_as_it_was_opened(void **state)
     rig_close(rig, file);
 }
 
+static ssize_t read_nowait(struct rig *rig, void *inode, void *handle, void *data, size_t size,
+                           uint64_t offset)
+{
+    struct iovec iov = {data, size};
+    return rig->fs.ops->read_nowait(rig->fs.fs, inode, handle, &iov, 1, offset);
+}
+
+/* True when the host's memory holds nothing of the file any more. */
+static bool evict(const char *path)
+{
+    char byte;
+    struct iovec iov = {&byte, 1};
+    int fd = open(path, O_RDONLY);
+    bool gone = fsync(fd) == 0 && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0 &&
+                preadv2(fd, &iov, 1, 0, RWF_NOWAIT) < 0 && errno == EAGAIN;
+    close(fd);
+    return gone;
+}
+
+static void a_read_without_waiting_gives_all_or_says_so(void **state)
+{
+    struct rig *rig = RIG(state);
+    char text[64];
+    host_file(rig, "file", "content");
+    void *file = rig_lookup(rig, rig->root, "file");
+    void *handle = rig_open(rig, file, O_RDONLY);
+    assert_int_equal(rig_read(rig, file, handle, text, sizeof(text), 0), 7);
+    for (int i = 0; i < 2;
+         i++) { /* in memory; the second time it is known whether the file system can tell */
+        assert_int_equal(read_nowait(rig, file, handle, text, sizeof(text), 0), 7);
+        assert_memory_equal(text, "content", 7);
+    }
+    assert_int_equal(read_nowait(rig, file, handle, text, sizeof(text), 7), 0);
+    if (evict(on_host(rig, "file")))
+        assert_int_equal(read_nowait(rig, file, handle, text, sizeof(text), 0), -EAGAIN);
+    else
+        print_message("# this file system does not tell what is in memory\n");
+    assert_int_equal(rig_read(rig, file, handle, text, sizeof(text), 0), 7);
+    rig_release(rig, file, handle);
+    rig_close(rig, file);
+}
+
 static void writes_of_many_vectors_are_whole(void **state)
 {
     struct rig *rig = RIG(state);
@@ -562,6 +604,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ALL(what_is_written_is_on_the_host),
         ALL(a_handle_reads_or_writes_as_it_was_opened),
+        ALL(a_read_without_waiting_gives_all_or_says_so),
         ALL(writes_of_many_vectors_are_whole),
         ALL(an_append_goes_to_the_end_whatever_its_offset),
         ALL(the_same_file_has_one_identity),

@@ -49,6 +49,10 @@ size_t client_raw(struct client *c, const void *request, size_t len)
     r.in_count = vectors(in, c->in, len, c->split);
     r.out_count = vectors(out, c->out, c->room, c->split);
     c->reply_len = oriel_fuse_server_handle(c->server, &r);
+    c->would_block = c->reply_len == ORIEL_FUSE_WOULD_BLOCK;
+    must(!c->would_block || (c->flags & ORIEL_FUSE_NOWAIT) != 0, "put off unasked");
+    if (c->would_block)
+        c->reply_len = 0;
     must(c->reply_len <= c->room, "reply longer than its place");
     c->reply = c->out + sizeof(struct wire_out_header);
     c->payload_len =

@@ -24,6 +24,7 @@ struct client {
     size_t room;       /* of the reply, with its header */
     uint16_t extlen;   /* of the next request, in units of 8 bytes */
     size_t split;      /* cut request and reply into vectors of this many bytes; 0 = one each */
+    bool would_block;  /* the last request was put off: ORIEL_FUSE_NOWAIT */
     size_t reply_len;  /* of the last reply, with its header; 0 = there was none */
     const void *reply; /* its payload */
     size_t payload_len;

@@ -517,6 +517,13 @@ static ssize_t fake_read(void *fs, void *inode, void *handle, const struct iovec
     return n < 0 ? -errno : n;
 }
 
+static ssize_t fake_read_nowait(void *fs, void *inode, void *handle, const struct iovec *iov, int iovcnt,
+                                uint64_t offset)
+{
+    int rc = called(fs, FAKE_READ_NOWAIT);
+    return rc != 0 ? rc : fake_read(fs, inode, handle, iov, iovcnt, offset);
+}
+
 static ssize_t fake_write(void *fs, const oriel_fs_caller *caller, void *inode, void *handle,
                           const struct iovec *iov, int iovcnt, uint64_t offset, uint32_t kill)
 {
@@ -920,6 +927,7 @@ static const struct oriel_fs_ops fake_ops = {
     .setlk = fake_setlk,
     .ioctl = fake_ioctl,
     .destroy = fake_destroy,
+    .read_nowait = fake_read_nowait,
 };
 
 struct fake_fs *fake_fs_new(void)

@@ -36,6 +36,7 @@ enum fake_op {
     FAKE_CREATE,
     FAKE_TMPFILE,
     FAKE_READ,
+    FAKE_READ_NOWAIT,
     FAKE_WRITE,
     FAKE_FLUSH,
     FAKE_FSYNC,

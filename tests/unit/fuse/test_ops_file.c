@@ -28,6 +28,34 @@ static void read_gives_the_file(void **state)
     assert_int_equal(stats.handles, 0);
 }
 
+static void a_read_that_would_wait_is_put_off(void **state)
+{
+    struct rig *rig = *state;
+    struct client *c = &rig->client;
+    struct oriel_fuse_stats before, after;
+    uint64_t fh;
+    assert_int_equal(client_open(c, rig->file, O_RDONLY, &fh), 0);
+    oriel_fuse_server_stats(rig->server, &before);
+    fake_fs_fail(rig->fake, FAKE_READ_NOWAIT, -EAGAIN, 1);
+    c->flags = ORIEL_FUSE_NOWAIT;
+    client_read(c, rig->file, fh, 0, 100);
+    assert_true(c->would_block);
+    oriel_fuse_server_stats(rig->server, &after);
+    assert_int_equal(after.requests, before.requests);
+    assert_int_equal(client_read(c, rig->file, fh, 0, 100), 0);
+    assert_false(c->would_block);
+    assert_memory_equal(c->reply, "hello", 5);
+    fake_fs_fail(rig->fake, FAKE_READ_NOWAIT, -EAGAIN, 1);
+    c->flags = 0; /* who did not ask is not told */
+    assert_int_equal(client_read(c, rig->file, fh, 0, 100), 0);
+    assert_int_equal(c->payload_len, 5);
+    fake_fs_fail(rig->fake, FAKE_READ_NOWAIT, -EIO, 1);
+    c->flags = ORIEL_FUSE_NOWAIT;
+    assert_int_equal(client_read(c, rig->file, fh, 0, 100), -EIO);
+    c->flags = 0;
+    client_release(c, rig->file, fh);
+}
+
 static void read_is_cut_to_the_room(void **state)
 {
     struct rig *rig = *state;
@@ -285,6 +313,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(read_gives_the_file, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_read_that_would_wait_is_put_off, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(read_is_cut_to_the_room, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(requests_may_be_split_anywhere, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(more_vectors_than_one_call_takes, rig_setup, rig_teardown),

@@ -20,7 +20,7 @@
 
 #include "base/le.h"
 
-enum { STUB_PLAIN = 100, STUB_BLOCK = 101, STUB_LOCK = 102, STUB_FORGET = 2 };
+enum { STUB_PLAIN = 100, STUB_BLOCK = 101, STUB_LOCK = 102, STUB_COLD = 103, STUB_FORGET = 2 };
 
 struct oriel_fuse_server {
     pthread_mutex_t lock;
@@ -96,7 +96,9 @@ size_t oriel_fuse_server_handle(struct oriel_fuse_server *server, const struct o
     if (!stub_gather(request->in, request->in_count, in, sizeof(in)))
         return 0;
     uint32_t opcode = le32_load(in + 4);
-    if (opcode == STUB_BLOCK || opcode == STUB_LOCK)
+    if (opcode == STUB_COLD && (request->flags & ORIEL_FUSE_NOWAIT) != 0)
+        return ORIEL_FUSE_WOULD_BLOCK;
+    if (opcode == STUB_BLOCK || opcode == STUB_COLD || opcode == STUB_LOCK)
         stub_wait(server, opcode == STUB_LOCK);
     if (opcode == STUB_FORGET)
         return 0;

@@ -473,6 +473,21 @@ static void a_blocking_request_does_not_hold_up_its_queue(void **state)
     assert_int_equal(stats(f).handed_off, 1);
 }
 
+static void a_request_that_turns_out_to_block_is_handed_off(void **state)
+{
+    struct fixture *f = *state;
+    offer(f, 1, 0, STUB_COLD, 1);
+    offer(f, 1, 2, STUB_PLAIN, 2);
+    assert_int_equal(oriel_virtio_fs_process(f->device, 1), 2);
+    assert_used(f, 1, 2, 16);
+    assert_none_used(f, 1);
+    stub_release(&f->server);
+    wait_for_used(f, 1);
+    assert_used(f, 1, 0, 16);
+    assert_int_equal(stats(f).handed_off, 1);
+    assert_int_equal(stats(f).requests, 2);
+}
+
 static void more_requests_block_than_threads_stay(void **state)
 {
     struct fixture *f = *state;
@@ -498,10 +513,12 @@ static void without_a_pool_they_are_served_in_line(void **state)
     assert_int_equal(oriel_virtio_fs_queue_start(device, 1, &setup), 0);
     stub_release(&f->server);
     offer(f, 1, 0, STUB_BLOCK, 1);
-    offer(f, 1, 2, STUB_PLAIN, 2);
-    assert_int_equal(oriel_virtio_fs_process(device, 1), 2);
+    offer(f, 1, 2, STUB_COLD, 2);
+    offer(f, 1, 4, STUB_PLAIN, 3);
+    assert_int_equal(oriel_virtio_fs_process(device, 1), 3);
     assert_used(f, 1, 0, 16);
     assert_used(f, 1, 2, 16);
+    assert_used(f, 1, 4, 16);
     oriel_virtio_fs_reset(device);
     oriel_virtio_fs_destroy(device);
 }
@@ -685,6 +702,7 @@ int main(void)
         CASE(headers_in_pieces_get_their_efault_too),
         CASE(no_room_for_an_efault_means_length_zero),
         CASE(a_blocking_request_does_not_hold_up_its_queue),
+        CASE(a_request_that_turns_out_to_block_is_handed_off),
         CASE(more_requests_block_than_threads_stay),
         CASE(without_a_pool_they_are_served_in_line),
         CASE(stopping_waits_for_what_was_handed_off),
