@@ -93,6 +93,7 @@ static struct slab_item *pop_free(struct slab *slab)
     uint64_t head = atomic_load_explicit(&slab->free_head, memory_order_acquire);
     while ((uint32_t)head != 0) {
         struct slab_item *item = slot(slab, (uint32_t)head);
+        assert(item != NULL); /* what is free was in use, so it has memory */
         uint64_t next = ((head >> 32) + 1) << 32 | atomic_load_explicit(&item->link, memory_order_relaxed);
         if (atomic_compare_exchange_weak_explicit(&slab->free_head, &head, next, memory_order_acquire,
                                                   memory_order_acquire))

@@ -37,7 +37,7 @@ int dax_unmap_all(struct oriel_dax *dax)
 {
     int first_err = 0;
     for (uint64_t chunk = 0; chunk << CHUNK_SHIFT < dax->block_count; chunk++) {
-        uint64_t first, last;
+        uint64_t first = 0, last = 0;
         int err = shown_blocks(dax, chunk, &first, &last) ? unmap_blocks(dax, first, last) : 0;
         first_err = first_err != 0 ? first_err : err;
     }
@@ -57,7 +57,7 @@ static void forget_block(struct oriel_dax *dax, uint64_t block)
 void dax_forget_all(struct oriel_dax *dax)
 {
     for (uint64_t chunk = 0; chunk << CHUNK_SHIFT < dax->block_count; chunk++) {
-        uint64_t first, last;
+        uint64_t first = 0, last = 0;
         if (!shown_blocks(dax, chunk, &first, &last))
             continue;
         for (uint64_t block = first; block <= last; block++)
