@@ -30,8 +30,8 @@ static uint32_t perm_of(const uint8_t *entry)
     return le16_load(entry + 2);
 }
 
-/* In a valid list the owner comes first, everybody else last, and before that the mask, or where there is none (then
- * there are three entries) the group: what the group permission bits stand for. */
+/* In a valid list the owner comes first, everybody else last, and before that the mask, or where there is
+ * none (then there are three entries) the group: what the group permission bits stand for. */
 static uint8_t *owner_entry(const void *acl)
 {
     return entry_at(acl, 0);
@@ -47,7 +47,8 @@ static uint8_t *other_entry(const void *acl, size_t size)
     return entry_at(acl, entry_count(size) - 1);
 }
 
-/* Entries come in the order of their tags; users and groups as often as one likes, the others at most once. */
+/* Entries come in the order of their tags; users and groups as often as one likes, the others at most once.
+ */
 int memfs_acl_check(const void *acl, size_t size, size_t *entries)
 {
     *entries = 0;

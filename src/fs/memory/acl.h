@@ -1,7 +1,8 @@
 /*
- * POSIX access control lists as they stand in the xattrs system.posix_acl_access and system.posix_acl_default:
- * u32 version 2, then entries {u16 tag, u16 perm, u32 id}, little-endian (Linux include/uapi/linux/posix_acl_xattr.h).
- * The guest's kernel decides by them; the server keeps them and the permission bits in step (acl(5)).
+ * POSIX access control lists as they stand in the xattrs system.posix_acl_access and
+ * system.posix_acl_default: u32 version 2, then entries {u16 tag, u16 perm, u32 id}, little-endian (Linux
+ * include/uapi/linux/posix_acl_xattr.h). The guest's kernel decides by them; the server keeps them and the
+ * permission bits in step (acl(5)).
  */
 #ifndef ORIEL_FS_MEMORY_ACL_H
 #define ORIEL_FS_MEMORY_ACL_H
@@ -21,8 +22,8 @@ bool memfs_acl_is_plain(size_t size);
 uint32_t memfs_acl_mode(const void *acl, size_t size);
 /* chmod: brings a valid list in step with the permission bits. */
 void memfs_acl_set_mode(void *acl, size_t size, uint32_t mode);
-/* A file is made with permission bits `mode` where `acl` is a copy of the folder's default list: turns the copy into
- * the file's own list and returns its permission bits. */
+/* A file is made with permission bits `mode` where `acl` is a copy of the folder's default list: turns the
+ * copy into the file's own list and returns its permission bits. */
 uint32_t memfs_acl_inherit(void *acl, size_t size, uint32_t mode);
 
 #endif

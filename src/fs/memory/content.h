@@ -1,9 +1,9 @@
 /*
- * The data of one regular file. The caller holds the file's lock: for reading in the functions that take a const
- * content, else for writing.
+ * The data of one regular file. The caller holds the file's lock: for reading in the functions that take a
+ * const content, else for writing.
  *
- * Data moves between memfd and vectors by preadv and pwritev only: a vector may be guest memory that faults, and
- * then the answer is -EFAULT or a short count, never a signal.
+ * Data moves between memfd and vectors by preadv and pwritev only: a vector may be guest memory that faults,
+ * and then the answer is -EFAULT or a short count, never a signal.
  */
 #ifndef ORIEL_FS_MEMORY_CONTENT_H
 #define ORIEL_FS_MEMORY_CONTENT_H
@@ -48,7 +48,8 @@ void memfs_content_destroy(struct memfs_content *content, const struct memfs_sto
 /* Returns the count; short only at the end of the file or when a vector faults midway. -EFAULT, -EIO. */
 ssize_t memfs_content_read(const struct memfs_content *content, const struct memfs_store *store,
                            const struct iovec *iov, int iovcnt, uint64_t offset);
-/* Returns the count; short when the quota ends or a vector faults midway. -ENOSPC, -EDQUOT, -EFBIG, -EFAULT. */
+/* Returns the count; short when the quota ends or a vector faults midway. -ENOSPC, -EDQUOT, -EFBIG, -EFAULT.
+ */
 ssize_t memfs_content_write(struct memfs_content *content, const struct memfs_store *store,
                             const struct iovec *iov, int iovcnt, uint64_t offset);
 
@@ -63,7 +64,8 @@ int memfs_content_punch(struct memfs_content *content, const struct memfs_store 
 /* whence: SEEK_DATA or SEEK_HOLE. -ENXIO: offset is at or past the end, or no data follows. */
 int64_t memfs_content_seek(const struct memfs_content *content, uint64_t offset, int whence);
 
-/* Copies within the kernel; the two may be the same. Returns the count, at most len; in_size was looked at. */
+/* Copies within the kernel; the two may be the same. Returns the count, at most len; in_size was looked at.
+ */
 ssize_t memfs_content_copy(const struct memfs_content *in, uint64_t in_offset, struct memfs_content *out,
                            const struct memfs_store *out_store, uint64_t out_offset, uint64_t len);
 

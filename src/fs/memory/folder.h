@@ -1,10 +1,10 @@
 /*
  * The entries of one folder: an array in the order of their making, and a hash index over it.
  *
- * Each entry has a cookie that never changes and is larger than those before it. So a listing that continues at a
- * cookie finds its place by binary search, whatever was added or removed meanwhile: nothing that was there all
- * along is lost or comes twice. Removed entries leave a gap in the array; it is closed when gaps are many.
- * The folder's lock protects it; for writing where the argument is not const.
+ * Each entry has a cookie that never changes and is larger than those before it. So a listing that continues
+ * at a cookie finds its place by binary search, whatever was added or removed meanwhile: nothing that was
+ * there all along is lost or comes twice. Removed entries leave a gap in the array; it is closed when gaps
+ * are many. The folder's lock protects it; for writing where the argument is not const.
  */
 #ifndef ORIEL_FS_MEMORY_FOLDER_H
 #define ORIEL_FS_MEMORY_FOLDER_H
@@ -60,7 +60,8 @@ void memfs_folder_insert(struct memfs_folder *folder, const struct memfs_hash_ke
 void memfs_folder_remove(struct memfs_folder *folder, const struct memfs_hash_key *key,
                          struct memfs_dirent *entry);
 
-/* The first entry whose cookie is larger than `after`; *position (0 at first) speeds up going on. NULL: none. */
+/* The first entry whose cookie is larger than `after`; *position (0 at first) speeds up going on. NULL: none.
+ */
 const struct memfs_dirent *memfs_folder_next(const struct memfs_folder *folder, uint64_t after,
                                              uint32_t *position, uint64_t *cookie);
 

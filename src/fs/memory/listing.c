@@ -48,8 +48,8 @@ static void emit_entries(const struct memfs_inode *inode, uint64_t offset, uint6
 }
 
 /*
- * A scan ends at the entries that were made after it began (with the call at offset 0): else a program that renames
- * each file it reads would never come to an end.
+ * A scan ends at the entries that were made after it began (with the call at offset 0): else a program that
+ * renames each file it reads would never come to an end.
  */
 int memfs_readdir(void *fs, void *opaque, void *opaque_handle, uint64_t offset, oriel_fs_emit_fn emit,
                   void *arg)

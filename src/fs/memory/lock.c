@@ -64,7 +64,8 @@ static void push(struct memfs_inode *inode, struct memfs_lock *record)
     inode->locks = record;
 }
 
-/* Takes [range->start, range->end] out of a record. False: nothing is left of it. *spare is used if it is split. */
+/* Takes [range->start, range->end] out of a record. False: nothing is left of it. *spare is used if it is
+ * split. */
 static bool cut(struct memfs_inode *inode, struct memfs_lock *record, const struct oriel_fs_lock *range,
                 struct memfs_lock **spare)
 {
@@ -85,8 +86,8 @@ static bool cut(struct memfs_inode *inode, struct memfs_lock *record, const stru
 }
 
 /*
- * Makes room for `range` among the owner's records: what it covers goes, and what has its type and touches it becomes
- * part of it.
+ * Makes room for `range` among the owner's records: what it covers goes, and what has its type and touches it
+ * becomes part of it.
  */
 static void clear_range(struct memfs *fs, struct memfs_inode *inode, struct oriel_fs_lock *range,
                         struct memfs_lock **spare)

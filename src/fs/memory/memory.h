@@ -2,11 +2,12 @@
  * The memory back-end's inodes and the rules of their locks.
  *
  * Each inode has one lock for all that it holds: attributes, entries, data, xattrs, locks. Operations on
- * different files and folders thus run in parallel. Order: a folder before what is in it; two folders of a rename
- * by memfs_rename's rule; files last, by address. A thread that holds a file's lock takes no folder's lock.
+ * different files and folders thus run in parallel. Order: a folder before what is in it; two folders of a
+ * rename by memfs_rename's rule; files last, by address. A thread that holds a file's lock takes no folder's
+ * lock.
  *
- * References: one for each entry that names the inode, each subfolder's parent pointer, each inode or entry that
- * the server holds. The last one frees it.
+ * References: one for each entry that names the inode, each subfolder's parent pointer, each inode or entry
+ * that the server holds. The last one frees it.
  */
 #ifndef ORIEL_FS_MEMORY_MEMORY_H
 #define ORIEL_FS_MEMORY_MEMORY_H

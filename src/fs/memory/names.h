@@ -21,12 +21,13 @@ int memfs_rename(void *fs, const oriel_fs_caller *caller, void *parent, const ch
                  const char *new_name, uint32_t flags);
 
 /*
- * A new inode as a child of `parent` (locked), with rights, group and xattrs as inherited, but without a name.
- * args: mode, rdev, target; the others are filled in here. umask as the caller's.
+ * A new inode as a child of `parent` (locked), with rights, group and xattrs as inherited, but without a
+ * name. args: mode, rdev, target; the others are filled in here. umask as the caller's.
  */
 int memfs_make_child(struct memfs *fs, const oriel_fs_caller *caller, const struct memfs_inode *parent,
                      struct memfs_new_inode args, uint32_t umask, struct memfs_inode **out);
-/* As that, and gives it its name in the parent, which is locked for writing. -ENOENT: the parent was removed. */
+/* As that, and gives it its name in the parent, which is locked for writing. -ENOENT: the parent was removed.
+ */
 int memfs_make_named(struct memfs *fs, const oriel_fs_caller *caller, struct memfs_inode *parent,
                      const char *name, struct memfs_new_inode args, uint32_t umask, struct memfs_inode **out);
 

@@ -1,13 +1,13 @@
 /*
  * Where file data lives: a few memfds, each a large sparse address space that files get regions of.
  *
- * A descriptor per file would run into RLIMIT_NOFILE with some thousand files. A memfd's offsets go to 2^63 and
- * only pages that were written have memory, so any number of files fits into one: a small file gets 256 KiB of
- * offsets (just what one node of the kernel's page tree holds, so small files are packed tight), a larger one
- * 1 TiB. Several memfds, because the kernel lets one writer at a time into each.
+ * A descriptor per file would run into RLIMIT_NOFILE with some thousand files. A memfd's offsets go to 2^63
+ * and only pages that were written have memory, so any number of files fits into one: a small file gets 256
+ * KiB of offsets (just what one node of the kernel's page tree holds, so small files are packed tight), a
+ * larger one 1 TiB. Several memfds, because the kernel lets one writer at a time into each.
  *
- * A file that is mapped gets a memfd of its own: what the mapper hands to a hypervisor must show one file only,
- * and must end where the file ends. Those are bounded by own_max.
+ * A file that is mapped gets a memfd of its own: what the mapper hands to a hypervisor must show one file
+ * only, and must end where the file ends. Those are bounded by own_max.
  */
 #ifndef ORIEL_FS_MEMORY_POOL_H
 #define ORIEL_FS_MEMORY_POOL_H

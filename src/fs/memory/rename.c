@@ -19,7 +19,8 @@ struct move {
     struct memfs_inode *unref[2]; /* whose reference ends when nothing is locked any more */
 };
 
-/* True when `above` is `inode` or one of the folders over it. move_lock is held, or both are in one folder. */
+/* True when `above` is `inode` or one of the folders over it. move_lock is held, or both are in one folder.
+ */
 static bool is_above(const struct memfs_inode *above, const struct memfs_inode *inode)
 {
     while (inode != above && inode->parent != inode)
@@ -30,10 +31,10 @@ static bool is_above(const struct memfs_inode *above, const struct memfs_inode *
 /*
  * Two folders: the upper one first; where neither is above the other, by address.
  *
- * No deadlock: every other operation takes locks downwards only (a folder, then what is in it), and so does this one
- * but for its two parents, which move_lock lets only one thread hold at a time. Whoever waits for a lock thus waits
- * for a thread that is further down, or for the one with two parents, and that one never waits for a folder above its
- * first. Who is above whom changes under move_lock only.
+ * No deadlock: every other operation takes locks downwards only (a folder, then what is in it), and so does
+ * this one but for its two parents, which move_lock lets only one thread hold at a time. Whoever waits for a
+ * lock thus waits for a thread that is further down, or for the one with two parents, and that one never
+ * waits for a folder above its first. Who is above whom changes under move_lock only.
  */
 static void lock_parents(struct move *m)
 {

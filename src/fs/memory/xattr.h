@@ -7,7 +7,8 @@
 /* NULL: none. The value lives until it is changed. */
 void *memfs_xattr_find(const struct memfs_inode *inode, const char *name, size_t *size);
 
-/* flags: XATTR_CREATE (-EEXIST), XATTR_REPLACE (-ENODATA). -ENOSPC, -EDQUOT. Knows nothing of lists and rights. */
+/* flags: XATTR_CREATE (-EEXIST), XATTR_REPLACE (-ENODATA). -ENOSPC, -EDQUOT. Knows nothing of lists and
+ * rights. */
 int memfs_xattr_put(struct memfs *fs, struct memfs_inode *inode, const char *name, const void *value,
                     size_t size, uint32_t flags);
 /* -ENODATA. */

@@ -91,7 +91,8 @@ static void scan_free(struct scan *scan)
     free(scan);
 }
 
-/* Between the pieces of a listing names come and go and are replaced; what stays all along comes exactly once. */
+/* Between the pieces of a listing names come and go and are replaced; what stays all along comes exactly
+ * once. */
 static void what_stays_is_listed_once(void **state)
 {
     (void)state;

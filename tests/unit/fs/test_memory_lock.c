@@ -76,7 +76,8 @@ static void records_are_bounded_and_can_always_be_given_back(void **state)
     (void)state;
     struct mem *mem = mem_new(NULL);
     void *file = mem_file(mem, mem->root, "f", 0644, NULL);
-    /* One record in each of many files would do as well; here in one, from its end, as the list is searched. */
+    /* One record in each of many files would do as well; here in one, from its end, as the list is searched.
+     */
     int error = 0;
     uint64_t files = 0;
     void *held[70];

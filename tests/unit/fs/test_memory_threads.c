@@ -9,8 +9,8 @@
 #include <linux/fs.h>
 
 /*
- * Folders are locked downwards, and a move turns what is up and down: for ThreadSanitizer, which knows no trees, that
- * is a lock order inversion. src/fs/memory/rename.c says why it is none.
+ * Folders are locked downwards, and a move turns what is up and down: for ThreadSanitizer, which knows no
+ * trees, that is a lock order inversion. src/fs/memory/rename.c says why it is none.
  */
 const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
