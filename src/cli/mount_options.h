@@ -1,0 +1,26 @@
+/* The command line of `oriel mount`. */
+#ifndef ORIEL_CLI_MOUNT_OPTIONS_H
+#define ORIEL_CLI_MOUNT_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <oriel/fuse_server.h>
+
+struct mount_options {
+    const char *dir; /* NULL: memory */
+    const char *mountpoint;
+    bool memory;
+    uint64_t max_bytes, max_inodes, user_bytes, user_inodes; /* of --memory; 0 = the back-end's default */
+    enum oriel_cache_mode cache;
+    unsigned threads;
+    bool daemon, read_only, allow_other, submounts, writeback, help;
+    const char *trace;
+};
+
+/* False: one line on stderr said what is wrong. Strings point into argv. */
+bool mount_options_parse(struct mount_options *options, int argc, char **argv);
+
+extern const char mount_usage[];
+
+#endif
