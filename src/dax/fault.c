@@ -175,13 +175,16 @@ static bool is_bound_at(struct oriel_dax *dax, uint64_t at)
     return view_is_bound(&view, (uint32_t)view_find(&view, at - block_start(block)));
 }
 
-/* Makes the slot at window byte `at` fit the wish. *end is where the slot ends. */
+/*
+ * Makes the slot at window byte `at` fit the wish. *end is up to where that holds: the end of the slot or of the
+ * block; parts of the slot in other blocks may be in another state.
+ */
 static int serve(struct oriel_dax *dax, uint64_t at, const struct wish *wish, uint64_t *end)
 {
     struct slot slot;
     if (!slot_claim(dax, at, &slot))
         return ORIEL_FAULT_UNMAPPED;
-    *end = slot.end;
+    *end = min_u64(slot.end, align_down(at, BLOCK_SIZE) + BLOCK_SIZE);
     if (wish->write && !slot.writable)
         return upgrade_slot(dax, &slot, at, wish);
     if (!is_bound_at(dax, at))

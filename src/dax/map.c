@@ -94,5 +94,7 @@ int dax_unmap(struct oriel_dax *dax, uint64_t moffset, uint64_t len)
     ORIEL_TRACE(dax->trace, "dax unmap moffset=%#llx len=%#llx failed: %d, range %s",
                 (unsigned long long)moffset, (unsigned long long)len, err,
                 left == ORIEL_RANGE_LOST ? "lost" : "kept");
-    return left == ORIEL_RANGE_LOST ? 0 : dax_guest_error(err);
+    if (left == ORIEL_RANGE_LOST)
+        return 0;
+    return dax_guest_error(err) == -ENOSPC ? -ENOSPC : -EIO;
 }

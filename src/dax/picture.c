@@ -14,9 +14,10 @@
 void picture_keep(struct oriel_dax *dax, uint64_t block, uint64_t phase)
 {
     uint64_t epoch = phase / PHASE_EPOCH_ONE;
-    struct undo *last = atomic_load_explicit(&dax->undo_of[block], memory_order_relaxed);
-    if (last != NULL && last->epoch == epoch)
+    /* Not by a look into undo_of: this picture may be over by now, and what it had put aside freed. */
+    if (atomic_load_explicit(&dax->kept_epoch[block], memory_order_relaxed) == epoch)
         return;
+    atomic_store_explicit(&dax->kept_epoch[block], epoch, memory_order_relaxed);
     struct undo *undo = malloc(sizeof(*undo));
     if (undo == NULL) {
         atomic_store(&dax->undo_failed, epoch);
@@ -112,6 +113,7 @@ static void add_piece(struct picture *picture, uint64_t moffset, const struct pi
     if (picture->count < picture->room)
         put_entry(entry_at(picture, picture->count), moffset, piece->length, piece->nodeid, piece->foffset,
                   prot_and_bound(flags & PIECE_WRITE, picture->with_bound && (flags & PIECE_BOUND)));
+    picture->bound += (flags & PIECE_BOUND) != 0;
     picture->count++;
 }
 
@@ -166,7 +168,7 @@ static void take_block(struct oriel_dax *dax, struct picture *picture, uint64_t 
  */
 static bool take_batch(struct oriel_dax *dax, struct picture *picture, uint64_t block, uint64_t count)
 {
-    uint64_t words[BATCH], bytes = 0, differs = 0;
+    uint64_t words[BATCH], bytes = 0, bound = 0, differs = 0;
     unsigned char *out = entry_at(picture, picture->count);
     const unsigned shift = dax->granule_shift;
     for (uint64_t i = 0; i < count; i++) {
@@ -185,6 +187,7 @@ static bool take_batch(struct oriel_dax *dax, struct picture *picture, uint64_t 
                   prot_and_bound(word & WORD_WRITE, picture->with_bound && (word & WORD_BOUND)));
         out += PICTURE_ENTRY;
         bytes += length;
+        bound += (word & WORD_BOUND) != 0;
     }
     for (uint64_t i = 0; i < count; i++)
         differs |= words[i] ^ atomic_load_explicit(&dax->words[block + i], memory_order_relaxed);
@@ -192,6 +195,7 @@ static bool take_batch(struct oriel_dax *dax, struct picture *picture, uint64_t 
         return false;
     picture->count = (size_t)(out - picture->out) / PICTURE_ENTRY;
     picture->bytes += bytes;
+    picture->bound += bound;
     return true;
 }
 
@@ -215,7 +219,7 @@ int picture_take(struct oriel_dax *dax, struct picture *picture)
     drop_undo(dax);
     uint64_t phase = (atomic_load(&dax->phase) + PHASE_EPOCH_ONE) | PHASE_SAVING;
     uint64_t epoch = phase / PHASE_EPOCH_ONE;
-    picture->count = 0;
+    picture->count = picture->bound = 0;
     picture->bytes = 0;
     atomic_store(&dax->phase, phase); /* the moment */
     take_all(dax, picture, epoch);

@@ -28,6 +28,7 @@ struct picture {
     unsigned char *out; /* room for `room` entries */
     size_t room;
     size_t count; /* slots seen, also those for which there was no room */
+    size_t bound; /* those of them whose first byte is bound */
     uint64_t bytes;
     bool with_bound;
 };

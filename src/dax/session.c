@@ -72,7 +72,7 @@ static int reserve_tables(struct oriel_dax *dax)
     uint64_t records = align_up(blocks * sizeof(struct record), page);
     uint64_t chunks = align_up((blocks >> CHUNK_SHIFT) + 1, page);
     uint64_t undo = align_up(blocks * sizeof(*dax->undo_of), page);
-    dax->table_size = (size_t)(words + 2 * records + chunks + undo);
+    dax->table_size = (size_t)(2 * words + 2 * records + chunks + undo);
     dax->table = mmap(NULL, dax->table_size, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (dax->table == MAP_FAILED) {
@@ -85,6 +85,7 @@ static int reserve_tables(struct oriel_dax *dax)
     dax->records[1] = (void *)(at + words + records);
     dax->chunk_used = (void *)(at + words + 2 * records);
     dax->undo_of = (void *)(at + words + 2 * records + chunks);
+    dax->kept_epoch = (void *)(at + words + 2 * records + chunks + undo);
     return 0;
 }
 

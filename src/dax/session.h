@@ -70,6 +70,7 @@ struct oriel_dax {
     unsigned shard_mask;
     struct record *records[2];
     struct undo *_Atomic *undo_of; /* by block: what it showed at the moment of a picture (picture.h) */
+    _Atomic uint64_t *kept_epoch;  /* by block: the last picture for which it was put aside */
     struct undo *_Atomic undo_list;
     struct fine *_Atomic retired;
     _Atomic uint64_t undo_failed; /* the picture for which memory was out */

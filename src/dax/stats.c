@@ -1,7 +1,6 @@
 #include <oriel/dax.h>
 
-#include "base/checked.h"
-#include "dax/slots.h"
+#include "dax/picture.h"
 
 static uint64_t counted(struct oriel_dax *dax, enum counter counter)
 {
@@ -33,36 +32,15 @@ static void count_events(struct oriel_dax *dax, struct oriel_dax_stats *out)
     out->cap_bytes = dax->cap_bytes;
 }
 
-/* Adds what one block shows; *open tells whether a part of the slot that goes on from before was SAVED. */
-static void count_block(struct oriel_dax *dax, uint64_t block, struct oriel_dax_stats *out)
-{
-    uint64_t word = atomic_load(&dax->words[block]);
-    if (!(word & WORD_CLAIMED) && word_kind(word) != WORD_FINE) {
-        if (word_kind(word) == WORD_ONE && !(word & WORD_CONT)) {
-            out->slots++;
-            out->bound += (word & WORD_BOUND) != 0;
-        }
-        return;
-    }
-    struct block_view view;
-    claim_first(dax, block);
-    block_view(dax, block, &view);
-    for (uint32_t i = (view.word & WORD_CONT) != 0; i < view.count; i++) {
-        out->slots++;
-        out->bound += view_is_bound(&view, i);
-    }
-    claim_end(dax, block, claimed_word(dax, block));
-}
-
 void oriel_dax_stats(struct oriel_dax *dax, struct oriel_dax_stats *out)
 {
+    struct picture picture = {.with_bound = true};
     *out = (struct oriel_dax_stats){0};
     count_events(dax, out);
-    for (uint64_t block = 0; block < dax->block_count; block++) {
-        if (!atomic_load(&dax->chunk_used[block >> CHUNK_SHIFT]))
-            block |= (UINT64_C(1) << CHUNK_SHIFT) - 1;
-        else
-            count_block(dax, block, out);
-    }
-    out->saved = out->slots - out->bound;
+    pthread_mutex_lock(&dax->maintenance);
+    (void)picture_take(dax, &picture); /* memory that was out makes the numbers a little less of one moment */
+    pthread_mutex_unlock(&dax->maintenance);
+    out->slots = picture.count;
+    out->bound = picture.bound;
+    out->saved = picture.count - picture.bound;
 }
