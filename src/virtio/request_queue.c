@@ -90,7 +90,7 @@ static void complete(struct request_queue *queue, size_t len)
     split_queue_push(&queue->ring, chain->head, (uint32_t)len);
     unlock_used(queue, locked);
     queue->batch_requests++;
-    queue->batch_bytes += len;
+    queue->batch_bytes += len + chain->in_bytes;
     if (queue->batch_requests >= BATCH_REQUESTS || queue->batch_bytes >= BATCH_BYTES)
         publish_batch(queue);
 }

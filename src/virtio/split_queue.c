@@ -261,6 +261,8 @@ static void add_buffer(const struct oriel_memory *memory, struct walk *walk, str
     walk->bytes += d->len;
     if (writable)
         walk->writable_seen = true;
+    else
+        chain->in_bytes += d->len;
     if ((!writable && walk->writable_seen) || walk->bytes > UINT64_C(1) << 32) {
         chain->verdict = SPLIT_QUEUE_DROP;
         return;
@@ -319,6 +321,7 @@ int split_queue_pop(struct split_queue *queue, const struct oriel_memory *memory
     chain->head = load_relaxed(queue->avail, RING_ENTRIES + AVAIL_ENTRY * entry);
     chain->verdict = SPLIT_QUEUE_GOOD;
     chain->guarded = false;
+    chain->in_bytes = 0;
     chain->in_count = chain->out_count = 0;
     int r = walk_chain(queue, memory, chain);
     if (r != 0)

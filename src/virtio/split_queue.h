@@ -56,6 +56,7 @@ struct split_queue_chain {
     uint16_t head; /* what split_queue_push() returns it by */
     enum split_queue_verdict verdict;
     bool guarded;       /* a vector lies in a guarded region */
+    uint64_t in_bytes;  /* that the driver says are device-readable, at most 4 GiB */
     uint16_t in_count;  /* device-readable vectors: iov[0 … in_count) */
     uint16_t out_count; /* device-writable vectors behind them; with FAULT both stop before the bad buffer */
     struct iovec iov[SPLIT_QUEUE_MAX_VECTORS];

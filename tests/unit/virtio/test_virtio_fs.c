@@ -32,11 +32,15 @@ struct fixture {
     struct driver_ring rings[QUEUES];
     atomic_uint notified[QUEUES], broken;
     uint64_t out; /* where the reply of the last request goes */
+    bool rearm;   /* the driver asks for the next notification in the last one */
 };
 
 static void on_notify(void *opaque, uint16_t queue)
 {
-    atomic_fetch_add(&((struct fixture *)opaque)->notified[queue], 1);
+    struct fixture *f = opaque;
+    atomic_fetch_add(&f->notified[queue], 1);
+    if (f->rearm)
+        driver_set_used_event(&f->rings[queue], driver_used_index(&f->rings[queue]));
 }
 
 static void on_broken(void *opaque)
@@ -279,6 +283,23 @@ static void a_batch_is_notified_once(void **state)
     assert_int_equal(stats(f).requests, 9);
     assert_int_equal(stats(f).notifications, 1);
     assert_int_equal(stats(f).kicks, 2);
+}
+
+/* While the next long WRITE is served the driver works already on the reply to the last one. */
+static void much_data_ends_a_batch(void **state)
+{
+    struct fixture *f = *state;
+    struct driver_ring *ring = &f->rings[1];
+    uint64_t data = driver_alloc(ring, 0x10000, 8), out = driver_alloc(ring, 16, 8);
+    write_header(driver_host(ring, data), STUB_PLAIN, 1);
+    struct driver_part parts[] = {{data, 0x10000, false}, {out, 16, true}};
+    for (uint16_t i = 0; i < 3; i++) {
+        driver_write_chain(ring, ring->desc, 2u * i, parts, 2);
+        driver_offer(ring, (uint16_t)(2 * i));
+    }
+    f->rearm = true;
+    assert_int_equal(oriel_virtio_fs_process(f->device, 1), 3);
+    assert_int_equal(atomic_load(&f->notified[1]), 3);
 }
 
 static void polling_leaves_kicks_off(void **state)
@@ -689,6 +710,7 @@ int main(void)
         CASE(requests_are_answered_with_their_exact_length),
         CASE(hiprio_requests_say_so),
         CASE(a_batch_is_notified_once),
+        CASE(much_data_ends_a_batch),
         CASE(polling_leaves_kicks_off),
         CASE(a_queue_goes_on_where_it_stood),
         CASE(a_broken_queue_leaves_the_others_alone),
