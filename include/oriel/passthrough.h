@@ -69,8 +69,10 @@ struct oriel_passthrough_options {
     /* With switch_credentials: every operation on names, attributes and opens acts as the caller, so that the
      * host checks permissions again. Groups are those sent with the request. */
     bool enforce_credentials;
-    /* A call may return with the thread's credentials and umask still switched, which saves switching back
-     * and forth. For threads that do nothing else; oriel_passthrough_restore_thread() ends it. */
+    /* A call may return with the thread's credentials and umask still switched, and its working folder changed,
+     * which saves switching back and forth. For threads that do nothing else;
+     * oriel_passthrough_restore_thread() gives credentials and umask back. Needed for xattrs when the process
+     * has changed its root (chroot, pivot_root) after create. */
     bool keep_credentials;
     bool device_nodes; /* let the guest make character and block devices; they are never opened here */
     bool no_fence; /* do not work on a private copy of the mount (nodev, nosymfollow, read-only when read_only

@@ -115,7 +115,7 @@ static int create_fs(struct service *service, int share_fd)
         .posix_acl = options->posix_acl,
         .submounts = options->announce_submounts,
         .switch_credentials = switches,
-        .keep_credentials = switches,
+        .keep_credentials = true, /* the queues' threads do nothing else */
         .file_handles = options->file_handles,
         .device_nodes = true,
         .trace = service->trace,

@@ -31,6 +31,7 @@ struct thread_creds {
     bool own_umask_known;
     bool fs_unshared;
     mode_t own_umask, umask;
+    const void *folder_owner;
     uint64_t permitted;
     struct thread_rights own, now;
 };
@@ -211,21 +212,32 @@ int creds_enter(enum creds_rights rights, const struct creds_caller *caller)
     return err;
 }
 
+/* Without it umask and working folder would change under every thread of the process. */
+static bool unshare_fs(void)
+{
+    if (!thread.fs_unshared)
+        thread.fs_unshared = unshare(CLONE_FS) == 0;
+    return thread.fs_unshared;
+}
+
 void creds_set_umask(mode_t mask)
 {
     if (thread.own_umask_known && thread.umask == mask)
         return;
-    if (!thread.fs_unshared) {
-        /* Without it the umask would change under every thread of the process. */
-        if (unshare(CLONE_FS) != 0)
-            return;
-        thread.fs_unshared = true;
-    }
+    if (!unshare_fs())
+        return;
     mode_t before = umask(mask);
     if (!thread.own_umask_known)
         thread.own_umask = before;
     thread.own_umask_known = true;
     thread.umask = mask;
+}
+
+bool creds_work_in(int dir_fd, const void *owner)
+{
+    if (thread.folder_owner != owner && unshare_fs() && fchdir(dir_fd) == 0)
+        thread.folder_owner = owner;
+    return thread.folder_owner == owner;
 }
 
 /*

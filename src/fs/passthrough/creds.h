@@ -35,6 +35,9 @@ int creds_enter(enum creds_rights rights, const struct creds_caller *caller);
 /* Makes `mask` the umask of this thread only. */
 void creds_set_umask(mode_t mask);
 
+/* Makes dir_fd the working folder of this thread only; owner tells whose it is. */
+bool creds_work_in(int dir_fd, const void *owner);
+
 /* Gives the thread back what it came with. Does nothing on one that never switched. */
 void creds_restore(void);
 

@@ -27,15 +27,20 @@
 #define ACL_ACCESS  "system.posix_acl_access"
 #define ACL_DEFAULT "system.posix_acl_default"
 
-/* In /proc/self/fd. An absolute path: before Linux 6.13 there are no calls relative to a folder. */
 struct proc_path {
     char text[32];
 };
 
-static struct proc_path proc_path(int fd)
+/*
+ * There are no calls relative to a folder before Linux 6.13. A thread that is ours works in /proc/self/fd; an
+ * embedder's thread keeps its working folder and takes the absolute path. A process that changes its root
+ * (and might find a /proc there that a guest has made) has to use threads of the first kind.
+ */
+static struct proc_path proc_path(const struct passthrough *pt, int fd)
 {
     struct proc_path path;
-    snprintf(path.text, sizeof(path.text), "/proc/self/fd/%d", fd);
+    bool inside = pt->options.keep_credentials && creds_work_in(pt->proc_fd, pt);
+    snprintf(path.text, sizeof(path.text), "%s%d", inside ? "" : "/proc/self/fd/", fd);
     return path;
 }
 
@@ -107,7 +112,7 @@ int pt_setxattr(void *fs, const oriel_fs_caller *caller, void *inode, const char
         err = rights_begin(pt, caller, CREDS_OWN);
     if (err != 0)
         return err;
-    if (setxattr(proc_path(ref.fd).text, name, value, size, (int)flags) != 0)
+    if (setxattr(proc_path(pt, ref.fd).text, name, value, size, (int)flags) != 0)
         return -errno;
     /* The guest's kernel found the caller outside of the file's group; ours can't know. */
     if (acl_kill_sgid && strcmp(name, ACL_ACCESS) == 0)
@@ -128,7 +133,7 @@ ssize_t pt_getxattr(void *fs, const oriel_fs_caller *caller, void *inode, const 
         err = rights_begin(pt, caller, CREDS_ANY);
     if (err != 0)
         return err;
-    ssize_t n = getxattr(proc_path(ref.fd).text, name, value, min_u64(size, XATTR_SIZE_MAX));
+    ssize_t n = getxattr(proc_path(pt, ref.fd).text, name, value, min_u64(size, XATTR_SIZE_MAX));
     if (n < 0)
         return -errno;
     if (size > 0 && is_acl(name))
@@ -168,7 +173,7 @@ ssize_t pt_listxattr(void *fs, const oriel_fs_caller *caller, void *inode, char 
     cleanup_free char *all = malloc(XATTR_LIST_MAX);
     if (all == NULL)
         return -ENOMEM;
-    ssize_t n = listxattr(proc_path(ref.fd).text, all, XATTR_LIST_MAX);
+    ssize_t n = listxattr(proc_path(pt, ref.fd).text, all, XATTR_LIST_MAX);
     if (n < 0)
         return -errno;
     size_t kept = filter_names(pt, all, (size_t)n);
@@ -194,13 +199,12 @@ int pt_removexattr(void *fs, const oriel_fs_caller *caller, void *inode, const c
         err = rights_begin(pt, caller, CREDS_OWN);
     if (err != 0)
         return err;
-    return removexattr(proc_path(ref.fd).text, name) == 0 ? 0 : -errno;
+    return removexattr(proc_path(pt, ref.fd).text, name) == 0 ? 0 : -errno;
 }
 
 /* The label of a file that has just been made (FUSE_SECURITY_CTX); the file goes again when it can't have it. */
 int label_new(const struct passthrough *pt, const oriel_fs_caller *caller, int dir_fd, const char *name)
 {
-    (void)pt;
     if (caller == NULL || caller->security_name == NULL || caller->security_len == 0)
         return 0;
     if (!starts_with(caller->security_name, "security."))
@@ -208,7 +212,7 @@ int label_new(const struct passthrough *pt, const oriel_fs_caller *caller, int d
     cleanup_fd int fd = open_component(pt, dir_fd, name, O_PATH, 0);
     if (fd < 0)
         return fd;
-    if (setxattr(proc_path(fd).text, caller->security_name, caller->security_value, caller->security_len,
+    if (setxattr(proc_path(pt, fd).text, caller->security_name, caller->security_value, caller->security_len,
                  0) == 0)
         return 0;
     return errno == EOPNOTSUPP ? 0 : -errno;
