@@ -379,7 +379,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: %s ORIEL VIRTIOFSD [option...]\n", argv[0]);
         return 2;
     }
-    for (int i = 3; i < argc; i++) {
+    for (int i = 3; i < argc; i += 2) {
         if (strcmp(argv[i], "--") == 0) {
             extra = &argv[i + 1];
             break;
@@ -399,7 +399,6 @@ int main(int argc, char **argv)
             queues = (unsigned)atoi(value);
         else if (strcmp(argv[i], "--walk") == 0)
             walk_files = strtoul(value, NULL, 10);
-        i++;
     }
     if (rounds == 0 || rounds > ROUNDS_MAX)
         rounds = 5;

@@ -365,13 +365,12 @@ static uint16_t *used_event(const struct fe_queue *queue)
 bool fe_publish(struct fe_queue *queue)
 {
     uint16_t old = __atomic_load_n(&queue->avail->idx, __ATOMIC_RELAXED);
-    __atomic_store_n(&queue->avail->idx, queue->avail_index, __ATOMIC_RELEASE);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __atomic_store_n(&queue->avail->idx, queue->avail_index, __ATOMIC_SEQ_CST);
     if (queue->event_idx) {
-        uint16_t event = __atomic_load_n(avail_event(queue), __ATOMIC_RELAXED);
+        uint16_t event = __atomic_load_n(avail_event(queue), __ATOMIC_SEQ_CST);
         return (uint16_t)(queue->avail_index - event - 1) < (uint16_t)(queue->avail_index - old);
     }
-    return (__atomic_load_n(&queue->used->flags, __ATOMIC_RELAXED) & VRING_USED_F_NO_NOTIFY) == 0;
+    return (__atomic_load_n(&queue->used->flags, __ATOMIC_SEQ_CST) & VRING_USED_F_NO_NOTIFY) == 0;
 }
 
 void fe_kick(struct fe_queue *queue)
@@ -381,7 +380,7 @@ void fe_kick(struct fe_queue *queue)
 
 int fe_take_used(struct fe_queue *queue, struct vring_used_elem *element)
 {
-    if (__atomic_load_n(&queue->used->idx, __ATOMIC_ACQUIRE) == queue->used_index)
+    if (__atomic_load_n(&queue->used->idx, __ATOMIC_SEQ_CST) == queue->used_index)
         return 0;
     *element = queue->used->ring[queue->used_index % queue->size];
     queue->used_index++;
@@ -394,8 +393,7 @@ int fe_wait_used(struct fe_queue *queue, struct vring_used_elem *element, int ti
         eventfd_t ignored;
         if (fe_take_used(queue, element))
             return 1;
-        __atomic_store_n(used_event(queue), queue->used_index, __ATOMIC_RELAXED);
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        __atomic_store_n(used_event(queue), queue->used_index, __ATOMIC_SEQ_CST);
         if (fe_take_used(queue, element))
             return 1;
         if (readable(queue->call, timeout_ms) != 1)
