@@ -64,7 +64,7 @@ static const struct ioctl_rule *find_rule(uint32_t cmd)
 
 static int check_ioctl(struct request *r, const struct wire_ioctl_in *in, const struct ioctl_rule *rule)
 {
-    if (rule == NULL)
+    if (rule == NULL || r->server->fs.ops->ioctl == NULL)
         return -ENOTTY;
     if (rule->modifies && r->server->options.read_only)
         return -EROFS;
