@@ -13,7 +13,7 @@
  * Replies are shown to the driver after so many requests or bytes at the latest: its side wakes up and works
  * while ours goes on.
  */
-#define BATCH_REQUESTS 32
+#define BATCH_REQUESTS 64
 #define BATCH_BYTES    (64 * 1024)
 
 /* A request in the pool costs its vectors; a hostile guest may post many. Over this they are served inline.
