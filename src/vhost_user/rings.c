@@ -314,6 +314,8 @@ int ring_set_kick(struct oriel_vhost_user *vu, struct ring *ring, int fd)
     }
     ring->kick_fd = fd;
     ring->polled = fd < 0;
+    if (ring->polled)
+        wake(ring); /* its thread may sleep for good */
     bool wanted = !ring->wanted;
     ring->wanted = true;
     update(vu, ring);
