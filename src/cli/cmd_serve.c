@@ -369,7 +369,6 @@ static int serve_inside(struct service *service, int share_fd)
     int status = create_back_end(service, share_fd);
     if (status != CLI_OK)
         return status;
-    block_signals(service);
     if (!sandbox_confine(&service->options->sandbox, share_fd)) {
         oriel_fuse_server_destroy(service->server);
         return CLI_USAGE;
@@ -402,6 +401,8 @@ static int serve(const struct serve_options *options)
     if (r != 0)
         return complain("ORIEL_TRACE", -r);
     serve_log_open(options->log_level, options->syslog);
+    /* Before anybody can see the socket and ask for an end. */
+    block_signals(&service);
     if (open_socket(&service)) {
         /* In namespace mode the child goes on, and leaves by exit(): only the parent cleans up outside. */
         pid_t outside = getpid();

@@ -1,0 +1,478 @@
+/*
+ * How the daemon begins and ends: bad command lines, front-ends that vanish, a socket or a share that goes away,
+ * SIGTERM with requests in flight; in each sandbox.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "frontend.h"
+
+#define MEMORY (8u << 20)
+
+static struct daemon daemon_;
+static struct frontend fe;
+
+#define CHECK(condition)                                                                                     \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            tap_note("%s:%d: %s", __func__, __LINE__, #condition);                                           \
+            return false;                                                                                    \
+        }                                                                                                    \
+    } while (0)
+
+static bool exits_with(int wanted)
+{
+    int status = daemon_wait(&daemon_, 10000);
+    if (status == -1)
+        tap_note("still runs");
+    else if (WIFSIGNALED(status))
+        tap_note("died of signal %d", WTERMSIG(status));
+    else if (WEXITSTATUS(status) != wanted)
+        tap_note("status %d", WEXITSTATUS(status));
+    return status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == wanted;
+}
+
+static bool serve(bool persist)
+{
+    return daemon_start(&daemon_, persist) && fe_connect(&fe, daemon_.socket, 2000) == 0 &&
+           fe_set_up(&fe, MEMORY, 3, 64) == 0 && fe_fuse_init(&fe, 1) == 0 &&
+           fe_fuse_getattr_root(&fe, 2) == 0;
+}
+
+/* ---- bad command lines: one line, status 2 ---- */
+
+struct refusal {
+    const char *name;
+    const char *arguments[6];
+    const char *says;
+};
+
+static const struct refusal refusals[] = {
+    {"no shared folder", {"--socket-path=/tmp/x", NULL}, "--shared-dir"},
+    {"no socket", {"--shared-dir=/tmp", NULL}, "--socket-path or --fd"},
+    {"socket and descriptor",
+     {"--shared-dir=/tmp", "--socket-path=/tmp/x", "--fd=3", NULL},
+     "--socket-path or --fd"},
+    {"a shared folder that is missing",
+     {"--shared-dir=/nonexistent", "--socket-path=/tmp/x", NULL},
+     "/nonexistent"},
+    {"a shared folder that is a file",
+     {"--shared-dir=/etc/passwd", "--socket-path=/tmp/x", NULL},
+     "/etc/passwd"},
+    {"an unknown option", {"--frobnicate", NULL}, "--frobnicate"},
+    {"an unknown -o name", {"-o", "frobnicate", NULL}, "frobnicate"},
+    {"an unsupported option", {"--translate-uid=map:0:0:1", NULL}, "--translate-uid"},
+    {"an unsupported -o name", {"-o", "xattrmap=:map::user.:", NULL}, "xattrmap"},
+    {"a value that is missing", {"--shared-dir", NULL}, "--shared-dir"},
+    {"a value too many", {"--writeback=yes", NULL}, "--writeback"},
+    {"an unknown cache mode", {"--cache=sometimes", NULL}, "--cache"},
+    {"an unknown sandbox", {"-o", "sandbox=jail", NULL}, "sandbox"},
+    {"a malformed map", {"--uid-map=0:0:1", NULL}, "--uid-map"},
+    {"a map of length 0", {"--uid-map=:0:0:0:", NULL}, "--uid-map"},
+    {"maps that overlap", {"--gid-map=:0:0:10:", "--gid-map=:5:100:10:", NULL}, "--gid-map"},
+    {"a descriptor limit that is too low",
+     {"--shared-dir=/tmp", "--socket-path=/tmp/x", "--rlimit-nofile=64", NULL},
+     "64"},
+    {"a descriptor that is no socket", {"--shared-dir=/tmp", "--fd=0", NULL}, "--fd"},
+    {"a capability that does not exist", {"--modcaps=+everything", NULL}, "--modcaps"},
+    {"a tag that is too long", {"--tag=0123456789012345678901234567890123456789", NULL}, "--tag"},
+    {"a socket in a missing folder",
+     {"--shared-dir=/tmp", "--socket-path=/nonexistent/s", NULL},
+     "/nonexistent/s"},
+    {"a socket path that is a file", {"--shared-dir=/tmp", "--socket-path=/etc/passwd", NULL}, "/etc/passwd"},
+    {"an unknown group",
+     {"--shared-dir=/tmp", "--socket-path=/tmp/oriel-x", "--socket-group=nobodys", NULL},
+     "nobodys"},
+};
+#define REFUSALS (sizeof(refusals) / sizeof(refusals[0]))
+
+/* Runs the daemon's binary to its end. Returns its status; its stderr in text. */
+static int run_to_end(const char *const *arguments, char *text, size_t size)
+{
+    const char *argv[16] = {daemon_.binary, "serve"};
+    int out[2], status = -1, n = 2;
+    for (; *arguments != NULL; arguments++)
+        argv[n++] = *arguments;
+    argv[n] = NULL;
+    if (pipe(out) != 0)
+        return -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        int null = open("/dev/null", O_RDWR);
+        dup2(null, 0);
+        dup2(out[1], 2);
+        close(out[0]);
+        close(out[1]);
+        alarm(20);
+        execv(daemon_.binary, (char **)(uintptr_t)argv);
+        _exit(127);
+    }
+    close(out[1]);
+    size_t have = 0;
+    ssize_t got;
+    while (have + 1 < size && (got = read(out[0], text + have, size - 1 - have)) > 0)
+        have += (size_t)got;
+    text[have] = '\0';
+    close(out[0]);
+    waitpid(pid, &status, 0);
+    return status;
+}
+
+static unsigned lines(const char *text)
+{
+    unsigned n = 0;
+    for (; *text != '\0'; text++)
+        n += *text == '\n';
+    return n;
+}
+
+static bool refuses(const struct refusal *refusal)
+{
+    char text[4096];
+    int status = run_to_end(refusal->arguments, text, sizeof(text));
+    bool ok = WIFEXITED(status) && WEXITSTATUS(status) == 2 && lines(text) == 1 &&
+              strstr(text, refusal->says) != NULL;
+    if (!ok)
+        tap_note("status 0x%x: %s", status, text);
+    return ok;
+}
+
+static bool socket_in_use(void)
+{
+    char shared[320], socket[340], text[4096];
+    CHECK(daemon_start(&daemon_, true));
+    snprintf(shared, sizeof(shared), "--shared-dir=%s", daemon_.share);
+    snprintf(socket, sizeof(socket), "--socket-path=%s", daemon_.socket);
+    const char *arguments[] = {shared, socket, "--sandbox=none", NULL};
+    int status = run_to_end(arguments, text, sizeof(text));
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 2 && lines(text) == 1 &&
+          strstr(text, "in use") != NULL);
+    return daemon_is_running(&daemon_);
+}
+
+/* ---- ends ---- */
+
+static bool front_end_closes(void)
+{
+    struct stat st;
+    CHECK(serve(false));
+    fe_close(&fe);
+    CHECK(exits_with(0));
+    CHECK(stat(daemon_.socket, &st) != 0);
+    return true;
+}
+
+/* A process of its own connects, posts requests and is killed. */
+static bool front_end_is_killed(void)
+{
+    CHECK(daemon_start(&daemon_, false));
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (fe_connect(&fe, daemon_.socket, 2000) != 0 || fe_set_up(&fe, MEMORY, 3, 64) != 0 ||
+            fe_fuse_init(&fe, 1) != 0)
+            _exit(1);
+        for (;;)
+            fe_fuse_getattr_root(&fe, 1);
+    }
+    usleep(200000);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    return exits_with(0);
+}
+
+static bool persists(void)
+{
+    for (int i = 0; i < 3; i++) {
+        if (i == 0)
+            CHECK(serve(true));
+        else
+            CHECK(fe_connect(&fe, daemon_.socket, 2000) == 0 && fe_set_up(&fe, MEMORY, 3, 64) == 0 &&
+                  fe_fuse_init(&fe, 1) == 0);
+        fe_close(&fe);
+        CHECK(daemon_is_running(&daemon_));
+    }
+    kill(daemon_.pid, SIGTERM);
+    return exits_with(0);
+}
+
+static bool terminated_while_waiting(void)
+{
+    CHECK(daemon_start(&daemon_, false));
+    kill(daemon_.pid, SIGTERM);
+    return exits_with(0);
+}
+
+static volatile bool loading;
+
+static void *load(void *queue)
+{
+    struct fe_queue *q = queue;
+    struct vring_used_elem used;
+    size_t len = sizeof(struct fuse_in_header) + sizeof(struct fuse_getattr_in);
+    while (loading) {
+        struct fe_buffer buffers[2] = {
+            {.gpa = FE_GPA + MEMORY - 8192 * q->index, .len = (uint32_t)len},
+            {.gpa = FE_GPA + MEMORY - 8192 * q->index + 4096, .len = 256, .write = true}};
+        while ((uint16_t)(q->avail_index - q->used_index) < 32)
+            fe_add(&fe, q, buffers, 2);
+        fe_publish(q);
+        fe_kick(q);
+        fe_wait_used(q, &used, 20);
+        while (fe_take_used(q, &used))
+            ;
+    }
+    return NULL;
+}
+
+/* Two queues under load; a request that was taken is answered. */
+static bool terminated_under_load(void)
+{
+    pthread_t threads[2];
+    CHECK(serve(false));
+    for (unsigned i = 1; i < 3; i++) {
+        struct fuse_in_header *in = (struct fuse_in_header *)(void *)(fe.memory + MEMORY - 8192 * i);
+        memset(in, 0, 128);
+        *in = (struct fuse_in_header){.len = 56, .opcode = FUSE_GETATTR, .unique = i, .nodeid = 1};
+    }
+    loading = true;
+    for (unsigned i = 0; i < 2; i++)
+        CHECK(pthread_create(&threads[i], NULL, load, &fe.queues[i + 1]) == 0);
+    usleep(200000);
+    kill(daemon_.pid, SIGTERM);
+    bool ended = exits_with(0);
+    loading = false;
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    CHECK(ended);
+    uint16_t used = fe.queues[1].used->idx;
+    CHECK(used != 0 && (uint16_t)(fe.queues[1].avail_index - used) <= 32);
+    return fe_is_closed(&fe, 1000);
+}
+
+static bool socket_file_removed(void)
+{
+    CHECK(serve(false));
+    unlink(daemon_.socket);
+    CHECK(fe_fuse_getattr_root(&fe, 1) == 0);
+    fe_close(&fe);
+    return exits_with(0);
+}
+
+/* The share is a mount that goes away underneath. */
+static bool share_unmounted(void)
+{
+    if (mount("tmpfs", daemon_.share, "tmpfs", 0, NULL) != 0) {
+        tap_note("not permitted to mount: served without");
+        return false;
+    }
+    bool served = serve(false);
+    umount2(daemon_.share, MNT_DETACH);
+    CHECK(served);
+    CHECK(fe_fuse_getattr_root(&fe, 1) != FE_NO_ANSWER); /* an answer, whatever it is */
+    CHECK(fe_fuse_getattr_root(&fe, 2) != FE_NO_ANSWER);
+    fe_close(&fe);
+    return exits_with(0);
+}
+
+/* A descriptor that is handed over, listening or connected. */
+static bool connected_descriptor(void)
+{
+    int ends[2];
+    char shared[320], fd[32];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    snprintf(shared, sizeof(shared), "--shared-dir=%s", daemon_.share);
+    snprintf(fd, sizeof(fd), "--fd=%d", ends[1]);
+    daemon_.pid = fork();
+    if (daemon_.pid == 0) {
+        close(ends[0]);
+        execl(daemon_.binary, daemon_.binary, "serve", shared, fd, "--log-level=off", (char *)NULL);
+        _exit(127);
+    }
+    close(ends[1]);
+    fe_use_socket(&fe, ends[0]);
+    CHECK(fe_set_up(&fe, MEMORY, 3, 64) == 0 && fe_fuse_init(&fe, 1) == 0 &&
+          fe_fuse_getattr_root(&fe, 1) == 0);
+    fe_close(&fe);
+    return exits_with(0);
+}
+
+/* ---- sandboxes ---- */
+
+/* Creates, writes, reads back, renames and removes a file: what the walls must let through. */
+static bool works_on_files(void)
+{
+    struct {
+        struct fuse_create_in in;
+        char name[8];
+    } create = {.in = {.flags = O_RDWR | O_CREAT, .mode = S_IFREG | 0600}, .name = "f"};
+    struct {
+        struct fuse_entry_out entry;
+        struct fuse_open_out opened;
+    } created;
+    struct {
+        struct fuse_write_in in;
+        char data[8];
+    } write_ = {.in = {.size = 8}, .data = "content"};
+    struct fuse_write_out wrote;
+    struct fuse_read_in read_ = {.size = 8};
+    char data[8];
+    size_t len = sizeof(created);
+    CHECK(fe_fuse(&fe, 1, FUSE_CREATE, 1, &create, sizeof(create.in) + 2, &created, &len) == 0);
+    write_.in.fh = read_.fh = created.opened.fh;
+    len = sizeof(wrote);
+    CHECK(fe_fuse(&fe, 2, FUSE_WRITE, created.entry.nodeid, &write_, sizeof(write_), &wrote, &len) == 0 &&
+          wrote.size == 8);
+    len = sizeof(data);
+    CHECK(fe_fuse(&fe, 1, FUSE_READ, created.entry.nodeid, &read_, sizeof(read_), data, &len) == 0);
+    CHECK(len == 8 && memcmp(data, "content", 8) == 0);
+    struct fuse_fsync_in fsync_ = {.fh = created.opened.fh};
+    CHECK(fe_fuse(&fe, 1, FUSE_FSYNC, created.entry.nodeid, &fsync_, sizeof(fsync_), NULL, NULL) == 0);
+    struct fuse_release_in release = {.fh = created.opened.fh};
+    CHECK(fe_fuse(&fe, 1, FUSE_RELEASE, created.entry.nodeid, &release, sizeof(release), NULL, NULL) == 0);
+    struct {
+        uint64_t newdir;
+        char names[8];
+    } rename_ = {.newdir = 1, .names = "f\0g"};
+    CHECK(fe_fuse(&fe, 1, FUSE_RENAME, 1, &rename_, 8 + 4, NULL, NULL) == 0);
+    return fe_fuse(&fe, 1, FUSE_UNLINK, 1, "g", 2, NULL, NULL) == 0;
+}
+
+static bool in_sandbox(const char *const *arguments)
+{
+    for (int i = 0; i < 4; i++)
+        daemon_.extra[i] = arguments[i];
+    bool ok = serve(false) && works_on_files();
+    if (ok) {
+        fe_close(&fe);
+        ok = exits_with(0);
+    }
+    daemon_.extra[0] = NULL;
+    return ok;
+}
+
+static const struct {
+    const char *name;
+    const char *arguments[4];
+} sandboxes[] = {
+    {"namespaces", {"--sandbox=namespace"}},
+    {"chroot", {"--sandbox=chroot"}},
+    {"no sandbox", {"--sandbox=none"}},
+    {"no file handles, so Landlock", {"--inode-file-handles=never"}},
+    {"no sandbox but Landlock", {"--sandbox=none", "--inode-file-handles=never"}},
+    {"seccomp trap", {"--seccomp=trap"}},
+    {"a user namespace with ranges", {"--uid-map=:0:0:65536:", "--gid-map=:0:0:65536:"}},
+    {"no pool", {"--thread-pool-size=0"}},
+    {"the C daemon's spellings",
+     {"-f", "-o", "sandbox=chroot,cache=none,xattr,no_posix_lock,log_level=warn"}},
+};
+#define SANDBOXES (sizeof(sandboxes) / sizeof(sandboxes[0]))
+
+/* In a folder of its own: the test's is closed to others. */
+static bool give_folder_to_user(struct daemon *theirs, char folder[32])
+{
+    strcpy(folder, "/tmp/oriel-user-XXXXXX");
+    if (mkdtemp(folder) == NULL || chmod(folder, 0755) != 0)
+        return false;
+    snprintf(theirs->folder, sizeof(theirs->folder), "%s", folder);
+    snprintf(theirs->share, sizeof(theirs->share), "%s/share", folder);
+    snprintf(theirs->log, sizeof(theirs->log), "%s/log", folder);
+    return mkdir(theirs->share, 0755) == 0 && chown(theirs->share, 65534, 65534) == 0 &&
+           chown(folder, 65534, 65534) == 0;
+}
+
+/* As an ordinary user: user namespace, its own id as root. In a child, so that the test keeps its own rights. */
+static bool as_ordinary_user(void)
+{
+    int status;
+    char folder[32], command[64];
+    struct daemon ours = daemon_;
+    bool ok = give_folder_to_user(&daemon_, folder);
+    pid_t pid = fork();
+    if (pid == 0) {
+        ok = ok && setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 &&
+             setresuid(65534, 65534, 65534) == 0;
+        ok = ok && serve(false) && works_on_files();
+        fe_close(&fe);
+        ok = ok && exits_with(0);
+        daemon_kill(&daemon_);
+        _exit(ok ? 0 : 1);
+    }
+    ok = waitpid(pid, &status, 0) == pid && status == 0;
+    snprintf(command, sizeof(command), "cat %s/log | sed 's/^/# /'; rm -rf %s", folder, folder);
+    fflush(stdout);
+    ok = system(command) == 0 && ok;
+    daemon_ = ours;
+    return ok;
+}
+
+static const struct {
+    const char *name;
+    bool (*run)(void);
+} cases[] = {
+    {"a socket in use is refused", socket_in_use},
+    {"ends with its front-end", front_end_closes},
+    {"ends with a front-end that is killed", front_end_is_killed},
+    {"--persist waits for the next front-end", persists},
+    {"SIGTERM while waiting", terminated_while_waiting},
+    {"SIGTERM under load", terminated_under_load},
+    {"the socket file is removed", socket_file_removed},
+    {"the share is unmounted", share_unmounted},
+    {"a connected descriptor is served", connected_descriptor},
+    {"as an ordinary user, in a user namespace", as_ordinary_user},
+};
+#define CASES (sizeof(cases) / sizeof(cases[0]))
+
+static void show_log(void)
+{
+    char line[512];
+    FILE *f = fopen(daemon_.log, "r");
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        tap_note("log: %s", line);
+    }
+    if (f != NULL)
+        fclose(f);
+}
+
+static void report(bool ok, const char *name)
+{
+    fe_close(&fe);
+    daemon_kill(&daemon_);
+    if (!ok)
+        show_log();
+    unlink(daemon_.log);
+    tap_ok(ok, name);
+}
+
+int main(int argc, char **argv)
+{
+    char name[128];
+    daemon_init(&daemon_, argc, argv);
+    fe_use_socket(&fe, -1);
+    tap_plan((int)(REFUSALS + CASES + SANDBOXES));
+    for (size_t i = 0; i < REFUSALS; i++) {
+        snprintf(name, sizeof(name), "refused: %s", refusals[i].name);
+        tap_ok(refuses(&refusals[i]), name);
+    }
+    for (size_t i = 0; i < SANDBOXES; i++) {
+        snprintf(name, sizeof(name), "serves with %s", sandboxes[i].name);
+        report(in_sandbox(sandboxes[i].arguments), name);
+    }
+    for (size_t i = 0; i < CASES; i++)
+        report(cases[i].run(), cases[i].name);
+    daemon_finish(&daemon_);
+    return tap_status();
+}
