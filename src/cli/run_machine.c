@@ -295,8 +295,9 @@ int run_machine_wait(struct run_machine *machine)
     while (!vm_stopping(&machine->vm)) {
         struct pollfd fds[2] = {{.fd = machine->signal_fd, .events = POLLIN},
                                 {.fd = machine->vm.stop_fd, .events = POLLIN}};
-        poll(fds, 2, -1);
-        if (fds[0].revents != 0)
+        if (poll(fds, 2, machine->vm.window_count > 0 ? VCPU_WATCH_INTERVAL_MS : -1) == 0)
+            vm_watch(&machine->vm);
+        else if (fds[0].revents != 0)
             serve_signals(machine);
     }
     const struct vm_result *result = vm_join(&machine->vm);

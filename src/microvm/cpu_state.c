@@ -1,5 +1,6 @@
 #include "microvm/cpu_state.h"
 
+#include <asm/kvm_para.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,15 @@ static void personalize_entry(struct kvm_cpuid_entry2 *entry, unsigned index, un
         entry->eax = index;
         entry->ebx = index;
         entry->ecx = 0;
+        break;
+    case KVM_CPUID_FEATURES:
+        /*
+         * A guest that takes asynchronous page faults is told "the page is coming" for a page that never comes (past
+         * the end of a file that the host truncated) and puts the task to sleep, again and again. Without them the
+         * processor stays at the instruction, where vcpu_watch.h finds it.
+         */
+        entry->eax &= ~(UINT32_C(1) << KVM_FEATURE_ASYNC_PF | UINT32_C(1) << KVM_FEATURE_ASYNC_PF_VMEXIT |
+                        UINT32_C(1) << KVM_FEATURE_ASYNC_PF_INT);
         break;
     default:
         break;

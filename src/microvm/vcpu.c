@@ -17,7 +17,7 @@
 int vcpu_create(struct vm *vm, unsigned index, struct vm_error *error)
 {
     struct vcpu *cpu = &vm->cpus[index];
-    *cpu = (struct vcpu){.vm = vm, .index = index, .fd = -1};
+    *cpu = (struct vcpu){.vm = vm, .index = index, .fd = -1, .watch.fd = -1};
     int run_len = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
     cpu->fd = ioctl(vm->fd, KVM_CREATE_VCPU, (unsigned long)index);
     if (run_len < (int)sizeof(struct kvm_run) || cpu->fd < 0)
@@ -27,6 +27,7 @@ int vcpu_create(struct vm *vm, unsigned index, struct vm_error *error)
         return vm_fail(error, -errno, "cannot map virtual processor %u: %s", index, strerror(errno));
     cpu->run = run;
     cpu->run_len = (size_t)run_len;
+    vcpu_watch_init(&cpu->watch, cpu->fd);
     cpu_personalize_cpuid(vm->cpuid, index, vm->options.cpus);
     if (ioctl(cpu->fd, KVM_SET_CPUID2, vm->cpuid) != 0)
         return vm_fail(error, -errno, "KVM refuses the processor features: %s", strerror(errno));
@@ -35,6 +36,7 @@ int vcpu_create(struct vm *vm, unsigned index, struct vm_error *error)
 
 void vcpu_destroy(struct vcpu *cpu)
 {
+    vcpu_watch_destroy(&cpu->watch);
     if (cpu->run != NULL)
         munmap(cpu->run, cpu->run_len);
     if (cpu->fd >= 0)
@@ -122,8 +124,11 @@ static void serve_exit(struct vcpu *cpu)
 
 static void serve_error(struct vcpu *cpu, int err)
 {
-    if (err == EINTR || err == EAGAIN)
+    if (err == EINTR || err == EAGAIN) {
+        if (atomic_exchange_explicit(&cpu->look, false, memory_order_acquire))
+            vcpu_look_at_fault(cpu);
         return;
+    }
     if (err == EFAULT) {
         vcpu_resolve_fault(cpu);
         return;
@@ -183,6 +188,13 @@ int vcpu_start(struct vcpu *cpu, struct vm_error *error)
         return vm_fail(error, -err, "cannot start a thread: %s", strerror(err));
     cpu->started = true;
     return 0;
+}
+
+void vcpu_look(struct vcpu *cpu)
+{
+    /* A kick that comes while the thread is not in the guest is lost; there will be another. */
+    atomic_store_explicit(&cpu->look, true, memory_order_release);
+    pthread_kill(cpu->thread, KICK_SIGNAL);
 }
 
 static void deadline_after(struct timespec *deadline, long ns)

@@ -7,6 +7,8 @@
  * protection exception: user programs get SIGSEGV, the kernel's copy routines an error. A machine check would be the nearer
  * equivalent, but stock kernels mark the page poisoned for ever or panic. The same fault at the same place is tried a bounded
  * number of times, so it never spins.
+ *
+ * Where KVM does not even return (vcpu_watch.h), the processor is interrupted and its place is judged in the same way.
  */
 #include <errno.h>
 #include <string.h>
@@ -19,6 +21,7 @@
 
 #include "base/checked.h"
 #include "microvm/access_address.h"
+#include "microvm/page_walk.h"
 #include "microvm/vcpu.h"
 
 #define TRIES_MAX          16
@@ -34,15 +37,6 @@ struct suspects {
     size_t count;
     uint64_t rip;
 };
-
-static bool translate(const struct vcpu *cpu, uint64_t linear, uint64_t *gpa)
-{
-    struct kvm_translation translation = {.linear_address = linear};
-    if (ioctl(cpu->fd, KVM_TRANSLATE, &translation) != 0 || !translation.valid)
-        return false;
-    *gpa = translation.physical_address;
-    return true;
-}
 
 static const struct vm_window *window_at(const struct vm *vm, uint64_t gpa)
 {
@@ -61,27 +55,31 @@ static const uint8_t *host_address(const struct vm *vm, uint64_t gpa)
     return ram_at(&vm->ram, gpa, 1);
 }
 
-/* Code may lie in a window, where a plain load can raise SIGBUS: the system call says EFAULT instead. */
-static size_t read_page_part(const struct vcpu *cpu, uint64_t linear, uint8_t *to, size_t len)
+/* The host's page may be missing, where a plain load raises SIGBUS: the system call says EFAULT instead. */
+static size_t read_host(const uint8_t *host, void *to, size_t len)
 {
-    uint64_t gpa;
-    if (!translate(cpu, linear, &gpa))
-        return 0;
-    const uint8_t *host = host_address(cpu->vm, gpa);
-    if (host == NULL)
-        return 0;
     struct iovec local = {.iov_base = to, .iov_len = len};
     struct iovec remote = {.iov_base = (void *)(uintptr_t)host, .iov_len = len};
     ssize_t n = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
     return n > 0 ? (size_t)n : 0;
 }
 
-static size_t read_code(const struct vcpu *cpu, uint64_t linear, uint8_t *code)
+static size_t read_page_part(const struct vm *vm, const struct kvm_sregs *sregs, uint64_t linear, uint8_t *to,
+                             size_t len)
+{
+    uint64_t gpa;
+    if (!page_walk(&vm->ram, sregs, linear, &gpa))
+        return 0;
+    const uint8_t *host = host_address(vm, gpa);
+    return host != NULL ? read_host(host, to, len) : 0;
+}
+
+static size_t read_code(const struct vm *vm, const struct kvm_sregs *sregs, uint64_t linear, uint8_t *code)
 {
     size_t first = (size_t)min_u64(ACCESS_CODE_MAX, PAGE_SIZE - linear % PAGE_SIZE);
-    size_t n = read_page_part(cpu, linear, code, first);
+    size_t n = read_page_part(vm, sregs, linear, code, first);
     if (n == first && n < ACCESS_CODE_MAX)
-        n += read_page_part(cpu, linear + n, code + n, ACCESS_CODE_MAX - n);
+        n += read_page_part(vm, sregs, linear + n, code + n, ACCESS_CODE_MAX - n);
     return n;
 }
 
@@ -95,10 +93,10 @@ static bool find_suspects(struct vcpu *cpu, struct suspects *suspects)
     if (ioctl(cpu->fd, KVM_GET_REGS, &regs) != 0 || ioctl(cpu->fd, KVM_GET_SREGS, &sregs) != 0)
         return false;
     suspects->rip = regs.rip;
-    size_t len = read_code(cpu, regs.rip + (sregs.cs.l ? 0 : sregs.cs.base), code);
+    size_t len = read_code(cpu->vm, &sregs, regs.rip + (sregs.cs.l ? 0 : sregs.cs.base), code);
     size_t n = access_addresses(&regs, &sregs, code, len, linear);
     for (size_t i = 0; i < n; i++) {
-        if (!translate(cpu, linear[i], &gpa))
+        if (!page_walk(&cpu->vm->ram, &sregs, linear[i], &gpa))
             continue;
         const struct vm_window *window = window_at(cpu->vm, gpa);
         if (window == NULL)
@@ -210,4 +208,32 @@ bool vcpu_resolve_fault(struct vcpu *cpu)
     if (suspects.count == 0 && try < TRIES_WITHOUT_SLOT && bind_everything(cpu->vm))
         return true;
     return inject(cpu, &suspects);
+}
+
+/* Leaves only those places that the host cannot read. */
+static void keep_missing(const struct vm *vm, struct suspects *suspects)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < suspects->count; i++) {
+        uint8_t byte;
+        if (read_host(host_address(vm, suspects->gpa[i]), &byte, 1) == 1)
+            continue;
+        suspects->gpa[kept] = suspects->gpa[i];
+        suspects->window[kept++] = suspects->window[i];
+    }
+    suspects->count = kept;
+}
+
+void vcpu_look_at_fault(struct vcpu *cpu)
+{
+    struct suspects suspects;
+    if (!find_suspects(cpu, &suspects))
+        return;
+    keep_missing(cpu->vm, &suspects);
+    if (suspects.count == 0)
+        return;
+    /* Standing here once may be chance (the instruction may only compute the address): the first try never injects. */
+    unsigned try = count_try(cpu, &suspects);
+    if (!bind_suspects(&suspects, try) && try > 0)
+        inject(cpu, &suspects);
 }

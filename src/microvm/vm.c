@@ -286,6 +286,14 @@ int vm_start(struct vm *vm, struct vm_error *error)
     return 0;
 }
 
+void vm_watch(struct vm *vm)
+{
+    for (unsigned i = 0; vm->window_count > 0 && i < vm->cpu_count; i++) {
+        if (vcpu_watch_is_suspect(&vm->cpus[i].watch))
+            vcpu_look(&vm->cpus[i]);
+    }
+}
+
 const struct vm_result *vm_join(struct vm *vm)
 {
     for (unsigned i = 0; i < vm->cpu_count; i++)

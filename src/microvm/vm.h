@@ -21,6 +21,7 @@
 #include "microvm/port_bus.h"
 #include "microvm/ram.h"
 #include "microvm/serial.h"
+#include "microvm/vcpu_watch.h"
 #include "microvm/vm_error.h"
 
 #define VM_WINDOWS_MAX 30
@@ -68,6 +69,8 @@ struct vcpu {
     bool started;
     _Atomic uint64_t exits;
     struct vcpu_fault fault;
+    struct vcpu_watch watch;
+    atomic_bool look; /* the watch wants the thread to see where the guest is */
 };
 
 struct vm_options {
@@ -121,6 +124,9 @@ int vm_start(struct vm *vm, struct vm_error *error);
 
 /* Asks the machine to stop; any thread, any number of times. */
 void vm_stop(struct vm *vm, enum vm_outcome outcome, uint8_t status, const char *reason);
+
+/* To be called every VCPU_WATCH_INTERVAL_MS while the machine runs and has windows: finds processors that hang in a fault. */
+void vm_watch(struct vm *vm);
 
 /* Waits for the vCPU threads after vm_stop() by anyone (poll vm->stop_fd to learn of it). */
 const struct vm_result *vm_join(struct vm *vm);
