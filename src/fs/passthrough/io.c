@@ -18,6 +18,8 @@
     (FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_ZERO_RANGE |          \
      FALLOC_FL_INSERT_RANGE | FALLOC_FL_UNSHARE_RANGE)
 
+#define PAGE 4096 /* or a larger multiple: then a few calls more than needed */
+
 typedef ssize_t (*transfer_fn)(int fd, const struct iovec *iov, int count, uint64_t offset, int flags);
 
 static ssize_t transfer_in(int fd, const struct iovec *iov, int count, uint64_t offset, int flags)
@@ -56,18 +58,35 @@ static void advance(struct cursor *at, size_t n)
     at->done += n;
 }
 
-/* One system call for what is left; a partly used element needs a copy of the vector's head. */
-static ssize_t transfer_once(int fd, const struct cursor *at, uint64_t offset, int flags,
-                             transfer_fn transfer)
+/* What one system call is asked to move: the vector, or the rest of a partly used element. */
+static int next_piece(const struct cursor *at, struct iovec *rest, const struct iovec **piece)
 {
-    if (at->done == 0)
-        return transfer(fd, at->iov, at->count < IOV_MAX ? at->count : IOV_MAX, offset, flags);
-    struct iovec rest = {(char *)at->iov->iov_base + at->done, at->iov->iov_len - at->done};
-    return transfer(fd, &rest, 1, offset, flags);
+    if (at->done == 0) {
+        *piece = at->iov;
+        return at->count < IOV_MAX ? at->count : IOV_MAX;
+    }
+    *rest = (struct iovec){(char *)at->iov->iov_base + at->done, at->iov->iov_len - at->done};
+    *piece = rest;
+    return 1;
 }
 
-/* Until everything is moved, the file ends, or an error: *err tells it, the result is what was moved before.
+/*
+ * A read of a regular file that moves less than asked has met the end of the file, unless the memory behind the
+ * next byte can't be written: that starts with a page. So only there it takes a second call to tell.
  */
+static bool met_end_of_file(const struct cursor *before, const struct cursor *after, ssize_t moved)
+{
+    struct iovec rest;
+    const struct iovec *piece;
+    int count = next_piece(before, &rest, &piece);
+    size_t asked = 0;
+    for (int i = 0; i < count; i++)
+        asked += piece[i].iov_len;
+    uintptr_t next_byte = (uintptr_t)after->iov->iov_base + after->done;
+    return (size_t)moved < asked && next_byte % PAGE != 0;
+}
+
+/* Until everything is moved, the file ends, or an error: *err tells it, the result is what was moved before. */
 static uint64_t transfer_all(int fd, const struct iovec *iov, int count, uint64_t offset, int flags,
                              transfer_fn transfer, int *err)
 {
@@ -76,15 +95,21 @@ static uint64_t transfer_all(int fd, const struct iovec *iov, int count, uint64_
     *err = 0;
     advance(&at, 0);
     while (at.count > 0) {
-        ssize_t n = transfer_once(fd, &at, offset + moved, flags, transfer);
+        struct iovec rest;
+        const struct iovec *piece;
+        int pieces = next_piece(&at, &rest, &piece);
+        ssize_t n = transfer(fd, piece, pieces, offset + moved, flags);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             *err = -errno;
         if (n <= 0)
             break;
+        const struct cursor before = at;
         moved += (uint64_t)n;
         advance(&at, (size_t)n);
+        if (at.count > 0 && transfer == transfer_in && met_end_of_file(&before, &at, n))
+            break;
     }
     return moved;
 }
