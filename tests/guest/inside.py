@@ -2,7 +2,7 @@
 """Boots the guests of one kernel, one after the other, and keeps what they print. Runs where /dev/kvm is: on the
 machine itself, or in scripts/nested. What it leaves in WORK is judged by test_guest.py, outside.
 
-usage: inside.py WORK ORIEL KERNEL-FOLDER
+usage: inside.py WORK ORIEL KERNEL-FOLDER SCENARIO...
 """
 
 import os
@@ -51,9 +51,10 @@ def boot(scenario, work, oriel, kernel):
 
 
 def main():
-    work, oriel, kernel = map(Path, sys.argv[1:])
+    work, oriel, kernel = map(Path, sys.argv[1:4])
     for scenario in ALL:
-        boot(scenario, work, oriel, kernel)
+        if scenario.name in sys.argv[4:]:
+            boot(scenario, work, oriel, kernel)
 
 
 main()

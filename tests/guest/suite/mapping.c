@@ -73,7 +73,7 @@ static void truncate_down_while_mapped(void)
     int fd = new_file("cut", len, 24);
     char *map = must_map(fd, len, PROT_READ | PROT_WRITE);
     for (size_t at = 0; at < len; at += 64 * KIB)
-        map[at] = map[at]; /* every page table entry is there */
+        *(volatile char *)(map + at) = map[at]; /* every page table entry is there */
     must_truncate(fd, left);
     require_filled(map, left, 24, 0, "what is left");
     for (size_t at = left; at < MIB + 4096; at++)

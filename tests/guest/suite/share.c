@@ -159,7 +159,7 @@ static void host_truncates_a_mapped_file(void)
     int fd = must_open("victim", O_RDWR);
     char *map = must_map(fd, 2 * RANGE, PROT_READ | PROT_WRITE);
     require_filled(map, 2 * RANGE, 95, 0, "before");
-    map[RANGE + 8192] = map[RANGE + 8192];
+    *(volatile char *)(map + RANGE + 8192) = map[RANGE + 8192];
     ask_host("truncate-victim");
     int load = touch_in_child(map + RANGE + 4096, false), store = touch_in_child(map + RANGE + 8192, true);
     tell("load ended with %#x, store with %#x", load, store);
