@@ -46,6 +46,12 @@ struct oriel_fuse_server_options {
     uint32_t max_handles; /* bound on open handles; 0 = 1,048,576 */
     struct oriel_trace *trace;
     bool timing;               /* measure each request: total_ns and histogram of the statistics */
+    /*
+     * Let the guest open files and folders without asking (it is told ENOSYS once): no OPEN, RELEASE, OPENDIR,
+     * RELEASEDIR any more. Takes effect only with read_only and ORIEL_CACHE_ALWAYS, where nothing can go wrong
+     * with it, and with a guest that offers FUSE_NO_OPEN_SUPPORT and FUSE_NO_OPENDIR_SUPPORT.
+     */
+    bool no_open;
     uint32_t max_lock_waiters; /* SETLKW requests that may wait at once, further ones get ENOLCK; 0 = 64 */
 };
 

@@ -151,9 +151,10 @@ static int list_folder(struct request *r, size_t header, reply_fn reply)
     const struct wire_read_in *in = request_args(r, sizeof(*in));
     if (in->offset > INT64_MAX)
         return request_bad(r, -EINVAL);
-    struct handle *handle = request_handle(r, in->fh, HANDLE_FOLDER);
-    if (handle == NULL)
-        return -EBADF;
+    struct handle *handle;
+    int got = request_handle(r, in->fh, HANDLE_FOLDER, &handle);
+    if (got != 0)
+        return got;
     int rc = list(r, handle, in->offset, in->size, header, reply);
     request_put_handle(r, handle);
     return rc;
@@ -175,9 +176,12 @@ int op_fsyncdir(struct request *r)
 {
     const struct oriel_fs *fs = &r->server->fs;
     const struct wire_fsync_in *in = request_args(r, sizeof(*in));
-    struct handle *handle = request_handle(r, in->fh, HANDLE_FOLDER);
-    if (handle == NULL)
-        return -EBADF;
+    if (request_is_implicit(r, in->fh))
+        return 0;
+    struct handle *handle;
+    int got = request_handle(r, in->fh, HANDLE_FOLDER, &handle);
+    if (got != 0)
+        return got;
     bool datasync = (in->fsync_flags & FUSE_FSYNC_DATASYNC) != 0;
     int rc = fs->ops->fsyncdir(fs->fs, handle->inode, handle->fs_handle, datasync);
     request_put_handle(r, handle);

@@ -88,9 +88,10 @@ int op_read(struct request *r)
     int rc = check_range(r, in->offset, size);
     if (rc != 0)
         return rc;
-    struct handle *handle = request_handle(r, in->fh, HANDLE_FILE);
-    if (handle == NULL)
-        return -EBADF;
+    struct handle *handle;
+    int got = request_handle(r, in->fh, HANDLE_FILE, &handle);
+    if (got != 0)
+        return got;
     struct transfer t = {.handle = handle, .offset = in->offset, .left = size};
     once_fn once = r->nowait && r->server->fs.ops->read_nowait != NULL ? read_once_nowait : read_once;
     ssize_t n = handle->readable ? transfer(r, &t, &r->reply, once) : -EBADF;
@@ -121,9 +122,10 @@ int op_write(struct request *r)
     int rc = check_range(r, in->offset, in->size);
     if (rc != 0)
         return rc;
-    struct handle *handle = request_handle(r, in->fh, HANDLE_FILE);
-    if (handle == NULL)
-        return -EBADF;
+    struct handle *handle;
+    int got = request_handle(r, in->fh, HANDLE_FILE, &handle);
+    if (got != 0)
+        return got;
     struct transfer t = {
         .handle = handle, .offset = in->offset, .left = in->size, .flags = write_flags(in), .writes = true};
     ssize_t n = handle->writable ? transfer(r, &t, &r->in, write_once) : -EBADF;
@@ -141,9 +143,12 @@ int op_flush(struct request *r)
 {
     const struct oriel_fs *fs = &r->server->fs;
     const struct wire_flush_in *in = request_args(r, sizeof(*in));
-    struct handle *handle = request_handle(r, in->fh, HANDLE_FILE);
-    if (handle == NULL)
-        return -EBADF;
+    if (request_is_implicit(r, in->fh))
+        return 0;
+    struct handle *handle;
+    int got = request_handle(r, in->fh, HANDLE_FILE, &handle);
+    if (got != 0)
+        return got;
     int rc = fs->ops->flush(fs->fs, handle->inode, handle->fs_handle, in->lock_owner);
     request_put_handle(r, handle);
     lock_wait_released(&r->server->locks);
@@ -154,9 +159,12 @@ int op_fsync(struct request *r)
 {
     const struct oriel_fs *fs = &r->server->fs;
     const struct wire_fsync_in *in = request_args(r, sizeof(*in));
-    struct handle *handle = request_handle(r, in->fh, HANDLE_FILE);
-    if (handle == NULL)
-        return -EBADF;
+    if (request_is_implicit(r, in->fh))
+        return 0;
+    struct handle *handle;
+    int got = request_handle(r, in->fh, HANDLE_FILE, &handle);
+    if (got != 0)
+        return got;
     bool datasync = (in->fsync_flags & FUSE_FSYNC_DATASYNC) != 0;
     int rc = fs->ops->fsync(fs->fs, handle->inode, handle->fs_handle, datasync);
     request_put_handle(r, handle);
@@ -177,9 +185,10 @@ int op_fallocate(struct request *r)
         return request_bad(r, -EINVAL);
     if (!range_within(in->offset, in->length, INT64_MAX))
         return request_bad(r, -EFBIG);
-    struct handle *handle = request_handle(r, in->fh, HANDLE_FILE);
-    if (handle == NULL)
-        return -EBADF;
+    struct handle *handle;
+    int got = request_handle(r, in->fh, HANDLE_FILE, &handle);
+    if (got != 0)
+        return got;
     int rc = handle->writable ? fs->ops->fallocate(fs->fs, handle->inode, handle->fs_handle, in->offset,
                                                    in->length, in->mode)
                               : -EBADF;
@@ -193,9 +202,10 @@ int op_lseek(struct request *r)
     const struct wire_lseek_in *in = request_args(r, sizeof(*in));
     if ((in->whence != SEEK_DATA && in->whence != SEEK_HOLE) || in->offset > INT64_MAX)
         return request_bad(r, -EINVAL);
-    struct handle *handle = request_handle(r, in->fh, HANDLE_FILE);
-    if (handle == NULL)
-        return -EBADF;
+    struct handle *handle;
+    int got = request_handle(r, in->fh, HANDLE_FILE, &handle);
+    if (got != 0)
+        return got;
     int64_t offset = fs->ops->lseek(fs->fs, handle->inode, handle->fs_handle, in->offset, in->whence);
     request_put_handle(r, handle);
     if (offset < 0)
@@ -222,9 +232,10 @@ static ssize_t copy_file_range_at_most(struct request *r, uint64_t most)
     if (in->flags != 0 || farthest > INT64_MAX)
         return request_bad(r, -EINVAL);
     uint64_t len = min_u64(min_u64(in->len, most), INT64_MAX - farthest);
-    struct handle *from = request_handle(r, in->fh_in, HANDLE_FILE);
-    if (from == NULL)
-        return -EBADF;
+    struct handle *from;
+    int got = request_handle(r, in->fh_in, HANDLE_FILE, &from);
+    if (got != 0)
+        return got;
     struct handle *to = fuse_handle_get(&r->server->handles, in->fh_out, in->nodeid_out, HANDLE_FILE);
     ssize_t n = to == NULL ? request_bad(r, -EBADF) : copy_between(r, in, len, from, to);
     if (to != NULL)

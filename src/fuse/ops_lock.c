@@ -37,8 +37,7 @@ static int begin(struct request *r, const struct wire_lk_in **in, struct handle 
     int rc = check_lock(*in);
     if (rc != 0)
         return request_bad(r, rc);
-    *handle = request_handle(r, (*in)->fh, HANDLE_FILE);
-    return *handle == NULL ? -EBADF : 0;
+    return request_handle(r, (*in)->fh, HANDLE_FILE, handle);
 }
 
 int op_getlk(struct request *r)

@@ -91,9 +91,10 @@ int op_ioctl(struct request *r)
     char data_in[IOCTL_DATA_MAX], data_out[IOCTL_DATA_MAX] = {0};
     if (iov_pull(&r->in, data_in, rule->in) != 0)
         return -EFAULT;
-    struct handle *handle = fuse_handle_get_any(&r->server->handles, in->fh, r->header.nodeid);
-    if (handle == NULL)
-        return request_bad(r, -EBADF);
+    struct handle *handle;
+    rc = request_handle(r, in->fh, (in->flags & FUSE_IOCTL_DIR) != 0 ? HANDLE_FOLDER : HANDLE_FILE, &handle);
+    if (rc != 0)
+        return rc;
     size_t out_size = rule->out;
     rc = fs->ops->ioctl(fs->fs, &r->caller, handle->inode, handle->fs_handle, rule->cmd, data_in, rule->in,
                         data_out, &out_size);

@@ -115,7 +115,7 @@ int op_batch_forget(struct request *r)
 static int optional_handle(struct request *r, bool given, uint64_t fh, struct handle **out)
 {
     *out = NULL;
-    if (!given)
+    if (!given || request_is_implicit(r, fh))
         return 0;
     *out = fuse_handle_get_any(&r->server->handles, fh, r->header.nodeid);
     return *out != NULL ? 0 : request_bad(r, -EBADF);

@@ -95,10 +95,13 @@ static struct handle *reserve(struct request *r, uint32_t flags)
 
 /* ---- OPEN, OPENDIR ---- */
 
+/* With ENOSYS the guest opens by itself from now on, and uses handle 0. */
 int op_open(struct request *r)
 {
     const struct oriel_fs *fs = &r->server->fs;
     const struct wire_open_in *in = request_args(r, sizeof(*in));
+    if (r->server->session.implicit)
+        return -ENOSYS;
     int rc = check_flags(r, in->flags);
     if (rc != 0)
         return rc;
@@ -121,6 +124,8 @@ int op_opendir(struct request *r)
 {
     const struct oriel_fs *fs = &r->server->fs;
     const struct wire_open_in *in = request_args(r, sizeof(*in));
+    if (r->server->session.implicit)
+        return -ENOSYS;
     int rc = check_flags(r, in->flags);
     if (rc != 0)
         return rc;

@@ -15,6 +15,8 @@
      FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT |  \
      FUSE_INIT_EXT | FUSE_CREATE_SUPP_GROUP)
 
+#define NO_OPENS (FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT)
+
 static uint64_t supported(const struct oriel_fuse_server *server)
 {
     const struct oriel_fuse_server_options *options = &server->options;
@@ -44,6 +46,14 @@ static uint64_t supported(const struct oriel_fuse_server *server)
     if (server->dax != NULL)
         flags |= FUSE_MAP_ALIGNMENT | FUSE_HAS_INODE_DAX;
     return flags;
+}
+
+/* A guest without OPEN has no handle to lock with, and nothing may change that it has open. */
+static bool is_implicit(const struct oriel_fuse_server *server, uint64_t offered)
+{
+    const struct oriel_fuse_server_options *options = &server->options;
+    return options->no_open && options->read_only && options->cache == ORIEL_CACHE_ALWAYS &&
+           (offered & NO_OPENS) == NO_OPENS;
 }
 
 static uint64_t without_if_missing(uint64_t flags, uint64_t needed, uint64_t dependent)
@@ -102,7 +112,11 @@ int op_init(struct request *r)
     if (in.major < FUSE_MAJOR || in.minor < FUSE_MINOR_MIN || len < INIT_IN_OLD)
         return -EPROTO;
     server->session.minor = in.minor < FUSE_MINOR ? in.minor : FUSE_MINOR;
-    server->session.flags = agree(server, offered_flags(&in, len));
+    uint64_t offered = offered_flags(&in, len);
+    server->session.flags = agree(server, offered);
+    server->session.implicit = is_implicit(server, offered);
+    if (server->session.implicit)
+        server->session.flags = (server->session.flags & ~(FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS)) | NO_OPENS;
     fill_reply(server, &in, &out);
     int rc = reply_data(r, &out, sizeof(out));
     server->session.ready = rc == 0;

@@ -100,12 +100,12 @@ int request_node(struct request *r, uint64_t nodeid, struct node **out)
     return *out != NULL ? 0 : request_bad(r, fuse_node_missing(&r->server->nodes, nodeid));
 }
 
-struct handle *request_handle(struct request *r, uint64_t fh, enum handle_kind kind)
+int request_handle(struct request *r, uint64_t fh, enum handle_kind kind, struct handle **out)
 {
-    struct handle *handle = fuse_handle_get(&r->server->handles, fh, r->header.nodeid, kind);
-    if (handle == NULL)
-        r->bad = true;
-    return handle;
+    if (request_is_implicit(r, fh))
+        return implicit_handle(r, kind, out);
+    *out = fuse_handle_get(&r->server->handles, fh, r->header.nodeid, kind);
+    return *out != NULL ? 0 : request_bad(r, -EBADF);
 }
 
 /* ---- reply ---- */

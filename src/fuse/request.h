@@ -77,8 +77,14 @@ int request_extensions(struct request *r);
 /* Another node than the header's; -ENOENT or -ESTALE. */
 int request_node(struct request *r, uint64_t nodeid, struct node **out);
 
-/* A handle of header.nodeid, or NULL with the request marked as bad. */
-struct handle *request_handle(struct request *r, uint64_t fh, enum handle_kind kind);
+/* A handle of header.nodeid, in use until request_put_handle(). -EBADF; or what opening says, where there is no OPEN. */
+int request_handle(struct request *r, uint64_t fh, enum handle_kind kind, struct handle **out);
+
+/* The guest has no handles and this is none: what FLUSH and FSYNC of a read-only share are done with. */
+static inline bool request_is_implicit(const struct request *r, uint64_t fh)
+{
+    return fh == 0 && r->server->session.implicit;
+}
 
 static inline void request_put_handle(struct request *r, struct handle *handle)
 {

@@ -6,6 +6,7 @@
 
 #include "fuse/gate.h"
 #include "fuse/handle_table.h"
+#include "fuse/implicit_open.h"
 #include "fuse/lock_wait.h"
 #include "fuse/node_table.h"
 #include "fuse/stats.h"
@@ -13,6 +14,7 @@
 /* What INIT agreed on. Written while the gate is closed, so that requests read it without a lock. */
 struct session {
     bool ready;
+    bool implicit; /* files and folders are used without OPEN and OPENDIR (implicit_open.h) */
     uint32_t minor;
     uint64_t flags;
 };
@@ -34,6 +36,7 @@ struct oriel_fuse_server {
     struct gate gate;
     struct node_table nodes;
     struct handle_table handles;
+    struct implicit_open implicit;
     struct lock_wait locks;
     struct stats stats;
 };

@@ -120,6 +120,7 @@ enum fuse_opcode {
 #define FUSE_FSYNC_DATASYNC  UINT32_C(1)
 #define FUSE_XATTR_KILL_SGID UINT32_C(1)
 #define FUSE_LOCK_FLOCK      UINT32_C(1)
+#define FUSE_IOCTL_DIR       UINT32_C(16)
 #define FUSE_SETUP_WRITE     UINT64_C(1)
 #define FUSE_SETUP_READ      UINT64_C(2)
 

@@ -26,7 +26,11 @@ static void statfs_and_syncfs(void **state)
 static int ioctl_call(struct client *c, uint64_t nodeid, uint64_t fh, uint32_t cmd, const void *data,
                       uint32_t in_size, uint32_t out_size)
 {
-    struct wire_ioctl_in in = {.fh = fh, .cmd = cmd, .in_size = in_size, .out_size = out_size};
+    struct wire_ioctl_in in = {.fh = fh,
+                               .flags = nodeid == FUSE_ROOT_ID ? FUSE_IOCTL_DIR : 0,
+                               .cmd = cmd,
+                               .in_size = in_size,
+                               .out_size = out_size};
     struct part parts[] = {{&in, sizeof(in)}, {data, data == NULL ? 0 : in_size}};
     return client_send(c, FUSE_IOCTL, nodeid, parts, 2);
 }
@@ -50,9 +54,9 @@ static void ioctl_allows_four(void **state)
     assert_int_equal(c->payload_len, 16 + sizeof(attr));
     /* On a folder, with its handle. */
     uint64_t folder_fh;
-    assert_int_equal(client_opendir(c, rig->folder, &folder_fh), 0);
-    assert_int_equal(ioctl_call(c, rig->folder, folder_fh, FS_IOC_GETFLAGS, NULL, 0, 4), 0);
-    client_releasedir(c, rig->folder, folder_fh);
+    assert_int_equal(client_opendir(c, FUSE_ROOT_ID, &folder_fh), 0);
+    assert_int_equal(ioctl_call(c, FUSE_ROOT_ID, folder_fh, FS_IOC_GETFLAGS, NULL, 0, 4), 0);
+    client_releasedir(c, FUSE_ROOT_ID, folder_fh);
     client_release(c, rig->file, fh);
 }
 
