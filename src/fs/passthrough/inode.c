@@ -301,7 +301,8 @@ static int make_by_handle(const struct place *place, const struct oriel_fs_entry
     int err = handle_of_name(place->fd, place->name, &handle, &mount_id);
     if (err != 0)
         return err;
-    if (mount_id != entry->identity.mount)
+    /* Linux before 5.8 does not tell it with statx. */
+    if (entry->identity.mount != 0 && mount_id != entry->identity.mount)
         return -ESTALE;
     struct pt_inode *inode = inode_new(entry, &handle);
     if (inode == NULL)

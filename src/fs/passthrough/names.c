@@ -39,7 +39,7 @@ static int stat_name(struct passthrough *pt, struct pt_inode *parent, int dir_fd
 static int finish_new(struct passthrough *pt, const oriel_fs_caller *caller, struct pt_inode *parent,
                       int dir_fd, const char *name, int unlink_flags, struct oriel_fs_entry *out)
 {
-    int err = label_new(pt, caller, dir_fd, name);
+    int err = label_name(pt, caller, dir_fd, name);
     if (err == 0)
         return stat_name(pt, parent, dir_fd, name, out);
     unlinkat(dir_fd, name, unlink_flags);

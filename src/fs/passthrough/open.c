@@ -180,7 +180,7 @@ static int create_new(struct passthrough *pt, const oriel_fs_caller *caller, int
     int fd = open_component(pt, dir_fd, name, passed | O_CREAT | O_EXCL, mode & 07777);
     if (fd < 0)
         return fd;
-    err = label_new(pt, caller, dir_fd, name);
+    err = label_descriptor(caller, fd);
     if (err == 0)
         return fd;
     close(fd);

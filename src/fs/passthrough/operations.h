@@ -62,7 +62,9 @@ int pt_rename(void *fs, const oriel_fs_caller *caller, void *parent, const char 
               const char *new_name, uint32_t flags);
 
 /* xattr.c */
-int label_new(const struct passthrough *pt, const oriel_fs_caller *caller, int dir_fd, const char *name);
+/* Gives a file that has just been made the label that came with the request, if any. */
+int label_descriptor(const oriel_fs_caller *caller, int fd);
+int label_name(const struct passthrough *pt, const oriel_fs_caller *caller, int dir_fd, const char *name);
 int pt_setxattr(void *fs, const oriel_fs_caller *caller, void *inode, const char *name, const void *value,
                 size_t size, uint32_t flags, bool acl_kill_sgid);
 ssize_t pt_getxattr(void *fs, const oriel_fs_caller *caller, void *inode, const char *name, void *value,

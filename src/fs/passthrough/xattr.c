@@ -44,6 +44,40 @@ static struct proc_path proc_path(const struct passthrough *pt, int fd)
     return path;
 }
 
+/* O_PATH descriptors are no good for the calls by descriptor, which are several times as fast. */
+static bool is_real(const struct fd_ref *ref)
+{
+    return ref->kind == FD_REF_HANDLE;
+}
+
+static int set_of(const struct fd_ref *ref, const char *name, const void *value, size_t size, int flags)
+{
+    int result = is_real(ref) ? fsetxattr(ref->fd, name, value, size, flags)
+                              : setxattr(proc_path(ref->pt, ref->fd).text, name, value, size, flags);
+    return result == 0 ? 0 : -errno;
+}
+
+static ssize_t get_of(const struct fd_ref *ref, const char *name, void *value, size_t size)
+{
+    ssize_t n = is_real(ref) ? fgetxattr(ref->fd, name, value, size)
+                             : getxattr(proc_path(ref->pt, ref->fd).text, name, value, size);
+    return n >= 0 ? n : -errno;
+}
+
+static ssize_t list_of(const struct fd_ref *ref, char *names, size_t size)
+{
+    ssize_t n = is_real(ref) ? flistxattr(ref->fd, names, size)
+                             : listxattr(proc_path(ref->pt, ref->fd).text, names, size);
+    return n >= 0 ? n : -errno;
+}
+
+static int remove_of(const struct fd_ref *ref, const char *name)
+{
+    int result =
+        is_real(ref) ? fremovexattr(ref->fd, name) : removexattr(proc_path(ref->pt, ref->fd).text, name);
+    return result == 0 ? 0 : -errno;
+}
+
 static bool starts_with(const char *name, const char *prefix)
 {
     return strncmp(name, prefix, strlen(prefix)) == 0;
@@ -112,8 +146,9 @@ int pt_setxattr(void *fs, const oriel_fs_caller *caller, void *inode, const char
         err = rights_begin(pt, caller, CREDS_OWN);
     if (err != 0)
         return err;
-    if (setxattr(proc_path(pt, ref.fd).text, name, value, size, (int)flags) != 0)
-        return -errno;
+    err = set_of(&ref, name, value, size, (int)flags);
+    if (err != 0)
+        return err;
     /* The guest's kernel found the caller outside of the file's group; ours can't know. */
     if (acl_kill_sgid && strcmp(name, ACL_ACCESS) == 0)
         clear_sgid(pt, ref.fd);
@@ -133,10 +168,8 @@ ssize_t pt_getxattr(void *fs, const oriel_fs_caller *caller, void *inode, const 
         err = rights_begin(pt, caller, CREDS_ANY);
     if (err != 0)
         return err;
-    ssize_t n = getxattr(proc_path(pt, ref.fd).text, name, value, min_u64(size, XATTR_SIZE_MAX));
-    if (n < 0)
-        return -errno;
-    if (size > 0 && is_acl(name))
+    ssize_t n = get_of(&ref, name, value, min_u64(size, XATTR_SIZE_MAX));
+    if (n > 0 && size > 0 && is_acl(name))
         acl_to_guest(pt, value, (size_t)n);
     return n;
 }
@@ -173,9 +206,9 @@ ssize_t pt_listxattr(void *fs, const oriel_fs_caller *caller, void *inode, char 
     cleanup_free char *all = malloc(XATTR_LIST_MAX);
     if (all == NULL)
         return -ENOMEM;
-    ssize_t n = listxattr(proc_path(pt, ref.fd).text, all, XATTR_LIST_MAX);
+    ssize_t n = list_of(&ref, all, XATTR_LIST_MAX);
     if (n < 0)
-        return -errno;
+        return n;
     size_t kept = filter_names(pt, all, (size_t)n);
     if (size == 0)
         return (ssize_t)kept;
@@ -199,21 +232,43 @@ int pt_removexattr(void *fs, const oriel_fs_caller *caller, void *inode, const c
         err = rights_begin(pt, caller, CREDS_OWN);
     if (err != 0)
         return err;
-    return removexattr(proc_path(pt, ref.fd).text, name) == 0 ? 0 : -errno;
+    return remove_of(&ref, name);
 }
 
-/* The label of a file that has just been made (FUSE_SECURITY_CTX); the file goes again when it can't have it. */
-int label_new(const struct passthrough *pt, const oriel_fs_caller *caller, int dir_fd, const char *name)
+/* What a request's label (FUSE_SECURITY_CTX) may be. True: there is one to set. */
+static bool has_label(const oriel_fs_caller *caller, int *err)
 {
+    *err = 0;
     if (caller == NULL || caller->security_name == NULL || caller->security_len == 0)
-        return 0;
+        return false;
     if (!starts_with(caller->security_name, "security."))
-        return -EINVAL;
+        *err = -EINVAL;
+    return *err == 0;
+}
+
+/* A file system without labels is no reason to refuse the file. */
+static int label_result(int result)
+{
+    return result == 0 || errno == EOPNOTSUPP ? 0 : -errno;
+}
+
+int label_descriptor(const oriel_fs_caller *caller, int fd)
+{
+    int err;
+    if (!has_label(caller, &err))
+        return err;
+    return label_result(
+        fsetxattr(fd, caller->security_name, caller->security_value, caller->security_len, 0));
+}
+
+int label_name(const struct passthrough *pt, const oriel_fs_caller *caller, int dir_fd, const char *name)
+{
+    int err;
+    if (!has_label(caller, &err))
+        return err;
     cleanup_fd int fd = open_component(pt, dir_fd, name, O_PATH, 0);
     if (fd < 0)
         return fd;
-    if (setxattr(proc_path(pt, fd).text, caller->security_name, caller->security_value, caller->security_len,
-                 0) == 0)
-        return 0;
-    return errno == EOPNOTSUPP ? 0 : -errno;
+    return label_result(setxattr(proc_path(pt, fd).text, caller->security_name, caller->security_value,
+                                 caller->security_len, 0));
 }

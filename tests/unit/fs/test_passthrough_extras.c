@@ -77,6 +77,13 @@ static void user_attributes_are_those_of_the_host(void **state)
     assert_int_equal(ops->removexattr(rig->fs.fs, &as_root, file, "user.a"), -ENODATA);
     assert_int_equal(ops->listxattr(rig->fs.fs, &as_root, file, value, sizeof(value)), 7);
     assert_string_equal(value, "user.b");
+    /* Through an open handle, of whatever access. */
+    void *handle = rig_open(rig, file, O_WRONLY);
+    assert_int_equal(ops->getxattr(rig->fs.fs, &as_root, file, "user.b", value, 9), 0);
+    assert_int_equal(set(rig, file, "user.c", "three"), 0);
+    assert_int_equal(ops->listxattr(rig->fs.fs, &as_root, file, value, sizeof(value)), 14);
+    assert_int_equal(ops->removexattr(rig->fs.fs, &as_root, file, "user.c"), 0);
+    rig_release(rig, file, handle);
     assert_int_equal(mkdir(on_host(rig, "sub"), 0755), 0);
     void *sub = rig_lookup(rig, rig->root, "sub");
     assert_int_equal(set(rig, sub, "user.a", "folder"), 0);
