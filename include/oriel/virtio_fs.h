@@ -90,9 +90,13 @@ struct oriel_virtio_queue_setup {
 };
 
 /*
- * Starts a queue. Errors: -EINVAL (number, size not a power of two or too large, unaligned ring: desc 16,
- * avail 2, used 4), -EFAULT (a ring is not in ordinary guest memory), -EBUSY (already running), -ENXIO (no
- * memory map or features set).
+ * Starts a queue. Call oriel_virtio_fs_process() once after it: no kick may come for what is available already.
+ * Errors:
+ *   -EINVAL  number; size not a power of two or over the device's; a ring that is not aligned (desc 16,
+ *            avail 2, used 4)
+ *   -EFAULT  a ring is not in ordinary guest memory
+ *   -EBUSY   it runs already
+ *   -ENXIO   no memory map or no features were set
  */
 int oriel_virtio_fs_queue_start(struct oriel_virtio_fs *device, uint16_t queue,
                                 const struct oriel_virtio_queue_setup *setup);
@@ -128,7 +132,7 @@ int oriel_virtio_fs_poll(struct oriel_virtio_fs *device, uint16_t queue);
 void oriel_virtio_fs_reset(struct oriel_virtio_fs *device);
 
 struct oriel_virtio_fs_stats {
-    uint64_t kicks;          /* calls of process() on a running queue */
+    uint64_t kicks;          /* calls of process() on a running queue; poll() does not count */
     uint64_t requests;       /* chains taken */
     uint64_t notifications;  /* calls of notify */
     uint64_t broken_queues;  /* how often one broke */

@@ -302,7 +302,8 @@ int request_queue_process(struct request_queue *queue, bool ask_for_kick)
     enum request_queue_state met = claim(queue, REQUEST_QUEUE_BUSY);
     if (met != REQUEST_QUEUE_IDLE)
         return met == REQUEST_QUEUE_STOPPED ? -ENXIO : -EBUSY;
-    count(&queue->counters.kicks);
+    if (ask_for_kick)
+        count(&queue->counters.kicks);
     int taken = queue->ring.broken == NULL ? serve_available(queue, ask_for_kick) : 0;
     bool broken = queue->ring.broken != NULL;
     if (broken)
@@ -362,6 +363,9 @@ void request_queue_stop(struct request_queue *queue, struct oriel_virtio_queue_s
         wait_for_quiet(queue);
     atomic_store(&queue->stop_wanted, false);
     pthread_mutex_unlock(&queue->wait_lock);
+    /* Whoever goes on with the ring needs kicks; it may have been stopped while they were switched off. */
+    if (queue->ring.broken == NULL)
+        (void)split_queue_enable_kicks(&queue->ring);
     if (state != NULL)
         split_queue_state(&queue->ring, state);
     oriel_memory_unref(queue->memory);

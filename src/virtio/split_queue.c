@@ -102,6 +102,7 @@ int split_queue_move(struct split_queue *queue, const struct oriel_memory *memor
     queue->desc = found ? desc : NULL;
     queue->avail = found ? avail : NULL;
     queue->used = found ? used : NULL;
+    queue->kicks_off = false;
     if (!found && queue->broken == NULL)
         queue->broken = "ring not in guest memory";
     return found ? 0 : -EFAULT;
@@ -367,8 +368,10 @@ bool split_queue_publish(struct split_queue *queue)
 
 void split_queue_disable_kicks(struct split_queue *queue)
 {
-    if (!queue->event_idx)
-        store_ordered(queue->used, RING_FLAGS, USED_NO_NOTIFY);
+    if (queue->event_idx || queue->kicks_off)
+        return;
+    store_ordered(queue->used, RING_FLAGS, USED_NO_NOTIFY);
+    queue->kicks_off = true;
 }
 
 bool split_queue_enable_kicks(struct split_queue *queue)
@@ -377,5 +380,6 @@ bool split_queue_enable_kicks(struct split_queue *queue)
         store_ordered(queue->used, avail_event_offset(queue), queue->next_avail);
     else
         store_ordered(queue->used, RING_FLAGS, 0);
+    queue->kicks_off = false;
     return load_ordered(queue->avail, RING_IDX) != queue->next_avail;
 }

@@ -76,6 +76,7 @@ struct split_queue {
     uint16_t published_used; /* the index that the driver was told */
     uint16_t signalled_used; /* the index at the last decision to notify */
     bool signalled_known;    /* false until the first decision */
+    bool kicks_off;          /* the driver was told so by the flag; who polls does not write it each time */
 };
 
 /* setup and errors as of oriel_virtio_fs_queue_start(). */

@@ -312,6 +312,18 @@ static void polling_leaves_kicks_off(void **state)
     uint16_t before = f->rings[1].next_avail;
     offer(f, 1, 0, STUB_PLAIN, 2);
     assert_true(driver_must_kick(&f->rings[1], before));
+    assert_int_equal(stats(f).kicks, 1);
+}
+
+static void a_stopped_queue_asks_for_kicks(void **state)
+{
+    struct fixture *f = *state;
+    offer(f, 1, 0, STUB_PLAIN, 1);
+    assert_int_equal(oriel_virtio_fs_poll(f->device, 1), 1);
+    oriel_virtio_fs_queue_stop(f->device, 1, NULL);
+    uint16_t before = f->rings[1].next_avail;
+    offer(f, 1, 0, STUB_PLAIN, 2);
+    assert_true(driver_must_kick(&f->rings[1], before));
 }
 
 static void a_queue_goes_on_where_it_stood(void **state)
@@ -712,6 +724,7 @@ int main(void)
         CASE(a_batch_is_notified_once),
         CASE(much_data_ends_a_batch),
         CASE(polling_leaves_kicks_off),
+        CASE(a_stopped_queue_asks_for_kicks),
         CASE(a_queue_goes_on_where_it_stood),
         CASE(a_broken_queue_leaves_the_others_alone),
         CASE(what_was_served_before_the_break_is_told),
