@@ -27,15 +27,14 @@ from runner.script import Script
 from scenarios import CONTROL
 from test_guest import judge_guest, judge_hashes, prepare
 
-# In the order they have to be loaded; those that a kernel has built in are not there.
-MODULES = """virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci fuse virtiofs""".split()
+MODULES = ("virtio_pci", "virtiofs")  # with all they need; those that a kernel has built in are not there
 SUITE_SECONDS, GUEST_SECONDS = 240, 90
 
 INIT = """#!/bin/busybox sh
 export PATH=/bin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
-for m in @MODULES@; do [ -f /modules/$m.ko ] && insmod /modules/$m.ko; done
+for m in @MODULES@; do insmod /modules/$m; done
 mkdir -p /mnt; mount -t virtiofs share /mnt || { echo MOUNT-FAILED; poweroff -f; }
 echo MOUNTED; cd /mnt
 . /mnt/script
@@ -138,16 +137,35 @@ class Bench:
         for folder in ("bin", "modules", "proc", "sys", "dev"):
             (root / folder).mkdir(parents=True)
         shutil.copy("/bin/busybox", root / "bin/busybox")
-        for module in (self.kernel / "modules").rglob("*.ko"):
-            if module.stem in MODULES:
-                shutil.copy(module, root / "modules")
-        (root / "init").write_text(INIT.replace("@MODULES@", " ".join(MODULES)))
+        modules = self.modules()
+        for module in modules:
+            shutil.copy(module, root / "modules")
+        (root / "init").write_text(INIT.replace("@MODULES@", " ".join(module.name for module in modules)))
         (root / "init").chmod(0o755)
         archive = self.work / "initramfs"
         with open(archive, "wb") as out:
             names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
             subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=root, input=names.encode(), stdout=out, check=True)
         return archive
+
+    def modules(self):
+        """Files in the order they have to be loaded."""
+        needs = {}
+        for line in (self.kernel / "modules/modules.dep").read_text().splitlines():
+            name, _, others = line.partition(":")
+            needs[name] = others.split()
+        order = []
+
+        def add(name):
+            for other in needs[name]:
+                add(other)
+            if name not in order:
+                order.append(name)
+
+        for name in needs:
+            if Path(name).stem in MODULES:
+                add(name)
+        return [self.kernel / "modules" / name for name in order]
 
     def share(self, name, commands):
         share = self.work / name
