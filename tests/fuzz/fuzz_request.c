@@ -114,6 +114,7 @@ static void open_session(struct session *s, unsigned which, uint8_t bits)
         .posix_acl = (bits & 16) != 0,
         .security_label = (bits & 32) != 0,
         .announce_submounts = true,
+        .no_open = true, /* takes effect with read-only and cached always */
         .max_nodes = 24,
         .max_handles = 12,
     };
