@@ -84,6 +84,9 @@ struct oriel_arena_options {
     uint64_t window_len; /* bytes, multiple of the host page */
     bool prefault; /* MAP_POPULATE each mapping; helps the VMM's own accesses, not the guest's (dax-costs) */
     struct oriel_trace *trace; /* may be NULL; must outlive the arena */
+    uint64_t
+        cap_mappings; /* bound on the kernel mappings that the window is cut into: map() says -ENOSPC there;
+                                  0 = three quarters of vm.max_map_count, the rest is for the process */
 };
 
 /* Errors: -EINVAL (options), -ENOMEM (address space). The caller owns *out. */
@@ -98,6 +101,53 @@ void *oriel_arena_base(const struct oriel_arena *arena);
 
 /* The mapper interface of the arena; lives as long as the arena. */
 const struct oriel_dax_mapper *oriel_arena_mapper(struct oriel_arena *arena);
+
+/*
+ * ---- arena, first touch after a restore: userfaultfd ----
+ *
+ * After oriel_dax_load() every slot is SAVED and the window shows nothing. With this driver the guest's first touch
+ * of a slot (load, store or instruction fetch; also the VMM's own, and the kernel's on its behalf) sleeps in the
+ * kernel until the driver's thread has bound it: no exit, and the address is known. Where the process may not use
+ * userfaultfd for faults of the kernel (it takes CAP_SYS_PTRACE, vm.unprivileged_userfaultfd = 1 or access to
+ * /dev/userfaultfd), KVM_RUN fails with EFAULT and no address instead: call oriel_dax_bind_all() and run again.
+ */
+struct oriel_dax;
+struct oriel_arena_uffd;
+
+struct oriel_arena_uffd_options {
+    size_t size;               /* sizeof(struct oriel_arena_uffd_options) */
+    struct oriel_arena *arena; /* must outlive the driver */
+    struct oriel_dax *dax;     /* the session that uses the arena; must outlive the driver */
+    uint64_t
+        ahead_bytes; /* how much of what continues the touched slot, in window and file, is bound with it in
+                                  one call of the mapper; 0 = 64 MiB */
+    bool on_touch_only; /* false: after the first touch the thread goes on to bind all other slots, while no
+                                  fault waits */
+    struct oriel_trace *trace; /* may be NULL */
+};
+
+/*
+ * Opens userfaultfd and starts one thread, the only one that the library ever starts. Errors: -EINVAL, -ENOMEM,
+ * -EPERM (not permitted; a line of trace says so), -ENOSYS (the kernel has none), -EIO. The caller owns *out.
+ */
+int oriel_arena_uffd_start(const struct oriel_arena_uffd_options *options, struct oriel_arena_uffd **out);
+
+/*
+ * Arms every range that is SAVED now: after oriel_dax_load(), before a vCPU runs. May be called again after each
+ * load. Returns the number of slots, or -ENOSPC, -ENOMEM, -EIO (then call oriel_dax_bind_all()).
+ */
+int64_t oriel_arena_uffd_arm(struct oriel_arena_uffd *uffd);
+
+struct oriel_arena_uffd_stats {
+    uint64_t faults; /* messages of the kernel */
+    uint64_t binds;  /* calls that bound something, each with one mapping */
+    uint64_t slots;  /* slots bound by them */
+    uint64_t errors; /* faults that could not be served: the access fails with EFAULT */
+};
+void oriel_arena_uffd_stats(struct oriel_arena_uffd *uffd, struct oriel_arena_uffd_stats *out);
+
+/* Ends the thread. Ranges that are still armed show nothing from then on. NULL is allowed. */
+void oriel_arena_uffd_stop(struct oriel_arena_uffd *uffd);
 
 /* ---- recording: keeps a model of what is mapped and fails on demand; for tests of sessions and of embedders
  * ---- */

@@ -5,7 +5,11 @@
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "dax/bind.h"
 #include "dax/slots.h"
+
+/* As much as one call of the mapper binds when all is bound: claims of that length are held over the call. */
+#define BIND_ALL_LIMIT (UINT64_C(1) << 30)
 
 /* What a fault wants of the slot. */
 struct wish {
@@ -55,14 +59,62 @@ static uint64_t eof_page(const struct oriel_dax *dax, const struct slot *slot, u
     return align_down(slot->foffset + (at - slot->start), dax->host_page);
 }
 
-/* Binds the SAVED part of the claimed slot around `at`. */
-static int bind_slot(struct oriel_dax *dax, const struct slot *slot, uint64_t at, const struct wish *wish)
+/* The claimed block goes on from the run: its first piece is SAVED, with the same file and rights at the next offset. */
+static bool goes_on(const struct slot *slot, uint64_t block, const struct block_view *view)
 {
-    uint64_t start, end;
+    return view->count > 0 && view->pieces[0].offset == 0 && !view_is_bound(view, 0) &&
+           view->pieces[0].nodeid == slot->nodeid && view_is_writable(view, 0) == slot->writable &&
+           view->pieces[0].foffset == slot->foffset + (block_start(block) - slot->start);
+}
+
+/*
+ * Claims the blocks behind the slot that go on from it, up to `limit` bytes in all; *slots counts the slots that
+ * begin there. Returns where the run ends then.
+ */
+static uint64_t claim_ahead(struct oriel_dax *dax, const struct slot *slot, uint64_t end, uint64_t limit,
+                            int64_t *slots)
+{
+    uint64_t block = end >> BLOCK_SHIFT;
+    while (end == block_start(block) && block < dax->block_count && end - slot->start < limit) {
+        struct block_view view;
+        claim_further(dax, block);
+        block_view(dax, block, &view);
+        if (!goes_on(slot, block, &view)) {
+            claim_end(dax, block, view.word);
+            break;
+        }
+        *slots += !(view.word & WORD_CONT);
+        end += view.pieces[0].length;
+        block++;
+    }
+    return end;
+}
+
+static void end_ahead(struct oriel_dax *dax, const struct slot *slot, uint64_t end, bool bound)
+{
+    for (uint64_t block = slot->claim.last + 1; block_start(block) < end; block++) {
+        struct block_view view;
+        block_view(dax, block, &view);
+        if (bound)
+            block_set_bound(dax, block, &view, 0, true);
+        claim_end(dax, block, claimed_word(dax, block));
+    }
+}
+
+/*
+ * Binds the SAVED part of the claimed slot around `at`, and what goes on behind it up to `limit` bytes: one call of
+ * the mapper. *slots is how many slots that are.
+ */
+static int bind_slot(struct oriel_dax *dax, const struct slot *slot, uint64_t at, const struct wish *wish,
+                     uint64_t limit, int64_t *slots)
+{
+    uint64_t start, end, ahead;
     saved_run(dax, slot, at, &start, &end);
+    *slots = 1;
+    ahead = end == slot->end ? claim_ahead(dax, slot, end, limit, slots) : end;
     const struct dax_mapping mapping = {
         .moffset = start,
-        .len = end - start,
+        .len = ahead - start,
         .nodeid = slot->nodeid,
         .foffset = slot->foffset + (start - slot->start),
         .prot = ORIEL_DAX_READ | (slot->writable ? ORIEL_DAX_WRITE : 0),
@@ -71,6 +123,7 @@ static int bind_slot(struct oriel_dax *dax, const struct slot *slot, uint64_t at
     };
     enum oriel_range_left left;
     int err = dax_map(dax, &mapping, &left);
+    end_ahead(dax, slot, ahead, err == 0);
     if (err == 0) {
         set_bound(dax, slot, start, end, true);
         dax_count(dax, COUNT_FAULT_BINDS, 1);
@@ -187,8 +240,10 @@ static int serve(struct oriel_dax *dax, uint64_t at, const struct wish *wish, ui
     *end = min_u64(slot.end, align_down(at, BLOCK_SIZE) + BLOCK_SIZE);
     if (wish->write && !slot.writable)
         return upgrade_slot(dax, &slot, at, wish);
-    if (!is_bound_at(dax, at))
-        return bind_slot(dax, &slot, at, wish);
+    if (!is_bound_at(dax, at)) {
+        int64_t slots;
+        return bind_slot(dax, &slot, at, wish, 0, &slots);
+    }
     if (wish->again)
         return look_closer(dax, &slot, at);
     claim_release(dax, &slot.claim);
@@ -300,6 +355,72 @@ static bool next_saved(struct oriel_dax *dax, uint64_t block, uint64_t *at)
     return found;
 }
 
+int64_t dax_bind_ahead(struct oriel_dax *dax, uint64_t at, bool eof_check, uint64_t limit)
+{
+    struct slot slot;
+    int64_t slots = 0;
+    const struct wish wish = {.eof_check = eof_check};
+    if (!slot_claim(dax, at, &slot))
+        return 0;
+    if (is_bound_at(dax, at)) {
+        claim_release(dax, &slot.claim);
+        return 0;
+    }
+    int err = bind_slot(dax, &slot, at, &wish, limit, &slots);
+    return err != 0 ? err : slots;
+}
+
+/* Claims the blocks behind a run that are SAVED from their start on, whatever they show. */
+static uint64_t claim_saved_behind(struct oriel_dax *dax, uint64_t end)
+{
+    uint64_t block = end >> BLOCK_SHIFT;
+    while (end == block_start(block) && block < dax->block_count) {
+        claim_further(dax, block);
+        uint64_t word = claimed_word(dax, block);
+        if ((word & (WORD_KIND | WORD_BOUND)) != WORD_ONE || word_offset(word, dax->granule_shift) != 0) {
+            claim_end(dax, block, word);
+            break;
+        }
+        end += word_length(word, dax->granule_shift);
+        block++;
+    }
+    return end;
+}
+
+int dax_with_saved(struct oriel_dax *dax, uint64_t at,
+                   int (*call)(void *opaque, uint64_t moffset, uint64_t len), void *opaque, bool behind,
+                   uint64_t *end)
+{
+    struct slot slot;
+    uint64_t start, slot_part_end;
+    int result = 0;
+    *end = align_down(at, dax->granule) + dax->granule;
+    if (!slot_claim(dax, at, &slot))
+        return 0;
+    if (!is_bound_at(dax, at)) {
+        saved_run(dax, &slot, at, &start, &slot_part_end);
+        *end = behind && slot_part_end == slot.end ? claim_saved_behind(dax, slot_part_end) : slot_part_end;
+        result = call(opaque, start, *end - start);
+        end_ahead(dax, &slot, *end, false);
+    }
+    claim_release(dax, &slot.claim);
+    return result;
+}
+
+bool dax_next_saved(struct oriel_dax *dax, uint64_t *at)
+{
+    for (uint64_t block = *at >> BLOCK_SHIFT; block < dax->block_count; block++) {
+        if (!atomic_load(&dax->chunk_used[block >> CHUNK_SHIFT])) {
+            block |= (UINT64_C(1) << CHUNK_SHIFT) - 1;
+            continue;
+        }
+        *at = max_u64(*at, block_start(block));
+        if (next_saved(dax, block, at))
+            return true;
+    }
+    return false;
+}
+
 static int64_t bind_block(struct oriel_dax *dax, uint64_t block, int *first_err)
 {
     static const struct wish any = {0};
@@ -307,6 +428,12 @@ static int64_t bind_block(struct oriel_dax *dax, uint64_t block, int *first_err)
     uint64_t end = block_start(block) + block_length(dax, block);
     for (uint64_t at = block_start(block), next; at < end && next_saved(dax, block, &at); at = next) {
         next = at + dax->granule;
+        /* Many at once; what fails is tried one by one, so that one bad slot spoils no other. */
+        int64_t many = dax_bind_ahead(dax, at, false, BIND_ALL_LIMIT);
+        if (many > 0) {
+            bound += many;
+            continue;
+        }
         int result = serve(dax, at, &any, &next);
         if (result == ORIEL_FAULT_RESUME)
             bound++;

@@ -9,18 +9,9 @@
 #include <oriel/dax.h>
 
 #include "base/checked.h"
+#include "mapper/arena.h"
 
 #define LARGE_PAGE (UINT64_C(2) << 20)
-
-struct oriel_arena {
-    char *base;
-    uint64_t window_len;
-    void *reservation;
-    size_t reservation_len;
-    int map_flags;
-    struct oriel_trace *trace;
-    struct oriel_dax_mapper mapper;
-};
 
 static int reserve(void *at, size_t len, int flags)
 {
@@ -64,20 +55,32 @@ static int arena_map(void *opaque, uint64_t offset, int fd, uint64_t file_offset
     struct oriel_arena *arena = opaque;
     char *at = arena->base + offset;
     int rights = PROT_READ | (prot & ORIEL_DAX_WRITE ? PROT_WRITE : 0);
-    if (mmap(at, len, rights, arena->map_flags, fd, (off_t)file_offset) != MAP_FAILED)
+    *left = ORIEL_RANGE_KEPT;
+    if (!map_count_reserve(&arena->map_count, false))
+        return -ENOSPC;
+    if (mmap(at, len, rights, arena->map_flags, fd, (off_t)file_offset) != MAP_FAILED) {
+        map_count_done(&arena->map_count, offset, len, false);
         return 0;
+    }
     int err = errno;
     *left = repair(arena, at, len);
+    map_count_cancel(&arena->map_count);
     return error_of_mmap(err);
 }
 
 static int arena_unmap(void *opaque, uint64_t offset, uint64_t len, enum oriel_range_left *left)
 {
     struct oriel_arena *arena = opaque;
+    *left = ORIEL_RANGE_KEPT;
+    if (!map_count_reserve(&arena->map_count, true))
+        return -ENOSPC;
     int err = reserve(arena->base + offset, len, MAP_FIXED);
-    if (err == 0)
+    if (err == 0) {
+        map_count_done(&arena->map_count, offset, len, true);
         return 0;
+    }
     *left = repair(arena, arena->base + offset, len);
+    map_count_cancel(&arena->map_count);
     return err == -ENOMEM ? -ENOSPC : -EIO;
 }
 
@@ -113,7 +116,9 @@ int oriel_arena_create(const struct oriel_arena_options *options, struct oriel_a
     arena->window_len = options->window_len;
     arena->map_flags = MAP_SHARED | MAP_FIXED | (options->prefault ? MAP_POPULATE : 0);
     arena->trace = options->trace;
-    int err = reserve_window(arena, options->window_gpa);
+    int err = map_count_init(&arena->map_count, arena->window_len, options->cap_mappings);
+    if (err == 0 && (err = reserve_window(arena, options->window_gpa)) != 0)
+        map_count_destroy(&arena->map_count);
     if (err != 0) {
         free(arena);
         return err;
@@ -135,12 +140,33 @@ void oriel_arena_destroy(struct oriel_arena *arena)
     if (arena == NULL)
         return;
     munmap(arena->reservation, arena->reservation_len);
+    map_count_destroy(&arena->map_count);
     free(arena);
 }
 
 void *oriel_arena_base(const struct oriel_arena *arena)
 {
     return arena->base;
+}
+
+int arena_arm(struct oriel_arena *arena, uint64_t offset, uint64_t len)
+{
+    void *at = arena->base + offset;
+    if (!map_count_reserve(&arena->map_count, false))
+        return -ENOSPC;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+    if (mmap(at, len, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) {
+        map_count_cancel(&arena->map_count);
+        return errno == ENOMEM ? -ENOSPC : -EIO;
+    }
+    map_count_done(&arena->map_count, offset, len, false);
+    return 0;
+}
+
+int arena_disarm(struct oriel_arena *arena, uint64_t offset, uint64_t len)
+{
+    enum oriel_range_left left;
+    return arena_unmap(arena, offset, len, &left);
 }
 
 const struct oriel_dax_mapper *oriel_arena_mapper(struct oriel_arena *arena)

@@ -250,10 +250,36 @@ static void bind_all_binds_every_saved_slot(void **state)
     assert_shows(&f, 2 * GIB + G, 3 * SLOT, 3, 0, RW);
     assert_int_equal(oriel_dax_bind_all(f.dax), 0);
     lose(&f, 0, 3 * GIB);
-    oriel_recorder_fail_at(f.recorder, 2, -EIO, ORIEL_RANGE_LOST);
+    f.fail_acquire = -EIO;
     assert_int_equal(oriel_dax_bind_all(f.dax), -EIO);
-    assert_int_equal(fixture_stats(&f).bound, 4);
-    assert_int_equal(oriel_dax_bind_all(f.dax), 1);
+    assert_int_equal(fixture_stats(&f).bound, 0);
+    f.fail_acquire = 0;
+    oriel_recorder_fail_at(f.recorder, 2, -EIO, ORIEL_RANGE_LOST);
+    assert_int_equal(oriel_dax_bind_all(f.dax), 5); /* a call that fails is tried once more, for one slot */
+    fixture_stop(&f);
+}
+
+static void bind_all_binds_what_hangs_together_in_one_call(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, 64 * MIB);
+    for (uint64_t i = 0; i < 8; i++)
+        assert_int_equal(oriel_dax_setup(f.dax, 1, i * SLOT, SLOT, i * SLOT, R), 0);
+    assert_int_equal(oriel_dax_setup(f.dax, 1, 8 * SLOT, SLOT, 8 * SLOT, RW), 0);  /* other rights */
+    assert_int_equal(oriel_dax_setup(f.dax, 1, 8 * SLOT, SLOT, 9 * SLOT, RW), 0);  /* another place */
+    assert_int_equal(oriel_dax_setup(f.dax, 2, 9 * SLOT, SLOT, 10 * SLOT, RW), 0); /* another file */
+    assert_int_equal(oriel_dax_setup(f.dax, 2, 10 * SLOT, 2 * SLOT + G, 11 * SLOT, RW), 0);
+    assert_int_equal(oriel_dax_setup(f.dax, 2, 12 * SLOT + G, G, 13 * SLOT + G, RW), 0);
+    lose(&f, 0, 14 * SLOT);
+    uint64_t maps = oriel_recorder_counts(f.recorder).maps;
+    assert_int_equal(oriel_dax_bind_all(f.dax), 13);
+    assert_int_equal(oriel_recorder_counts(f.recorder).maps, maps + 5);
+    assert_shows(&f, 0, 8 * SLOT, 1, 0, R);
+    assert_shows(&f, 8 * SLOT, SLOT, 1, 8 * SLOT, RW);
+    assert_shows(&f, 9 * SLOT, SLOT, 1, 8 * SLOT, RW);
+    assert_shows(&f, 10 * SLOT, 3 * SLOT + 2 * G, 2, 9 * SLOT, RW);
+    assert_int_equal(fixture_stats(&f).bound, 13);
     fixture_stop(&f);
 }
 
@@ -272,6 +298,7 @@ int main(void)
         cmocka_unit_test(remove_of_a_saved_slot_drops_it),
         cmocka_unit_test(bind_covers_buffers_over_several_slots),
         cmocka_unit_test(bind_all_binds_every_saved_slot),
+        cmocka_unit_test(bind_all_binds_what_hangs_together_in_one_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
