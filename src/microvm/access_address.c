@@ -201,6 +201,22 @@ static bool is_string_instruction(uint8_t opcode)
            (opcode >= 0x6c && opcode <= 0x6f);
 }
 
+/* mov between the accumulator and an address that stands in the instruction. */
+static bool is_absolute_move(uint8_t opcode)
+{
+    return opcode >= 0xa0 && opcode <= 0xa3;
+}
+
+static void add_absolute(struct decoder *d)
+{
+    bool wide = d->long_mode && !d->address_size_override;
+    size_t size = wide ? 8 : 4;
+    if (d->at + size > d->len)
+        return;
+    const uint8_t *at = d->code + d->at;
+    add_access(d, (wide ? le64_load(at) : le32_load(at)) + d->segment_base);
+}
+
 size_t access_addresses(const struct kvm_regs *regs, const struct kvm_sregs *sregs, const uint8_t *code,
                         size_t len, uint64_t *addresses)
 {
@@ -216,6 +232,8 @@ size_t access_addresses(const struct kvm_regs *regs, const struct kvm_sregs *sre
         if (is_string_instruction(opcode)) {
             add_access(&d, finish_address(&d, regs->rdi));
             add_access(&d, finish_address(&d, regs->rsi));
+        } else if (is_absolute_move(opcode)) {
+            add_absolute(&d);
         } else {
             add_memory_operand(&d);
         }

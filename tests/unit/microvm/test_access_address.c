@@ -44,20 +44,22 @@ static bool suspects(const char *code, size_t len, bool long_mode, uint64_t addr
 static void memory_operands_are_computed(void **state)
 {
     (void)state;
-    assert_true(SUSPECTS("\x8a\x00", 0x1000000));                     /* mov al, [rax] */
-    assert_true(SUSPECTS("\x48\x89\x43\x10", 0x2000010));             /* mov [rbx+0x10], rax */
-    assert_true(SUSPECTS("\x48\x8b\x82\x00\x00\x10\x00", 0x3100000)); /* mov rax, [rdx+0x100000] */
-    assert_true(SUSPECTS("\x48\x8b\x42\xf0", 0x2fffff0));             /* mov rax, [rdx-0x10] */
-    assert_true(SUSPECTS("\x8b\x84\x8b\x00\x10\x00\x00", 0x2001100)); /* mov eax, [rbx+rcx*4+0x1000] */
-    assert_true(SUSPECTS("\x43\x8b\x04\x00", 0x12000000));            /* mov eax, [r8+r8] */
-    assert_true(SUSPECTS("\x41\x8b\x04\x24", 0xa000000));             /* mov eax, [r12] */
-    assert_true(SUSPECTS("\x41\x8b\x45\x00", 0xb000000));             /* mov eax, [r13+0] */
-    assert_true(SUSPECTS("\x8b\x05\x00\x00\x01\x00", RIP + 0x10006)); /* mov eax, [rip+0x10000] */
-    assert_true(SUSPECTS("\x8b\x04\x25\x00\x00\x50\x00", 0x500000));  /* mov eax, [0x500000] */
-    assert_true(SUSPECTS("\x0f\xb6\x06", 0x5000000));                 /* movzx eax, byte [rsi] */
-    assert_true(SUSPECTS("\x66\x0f\x38\x00\x06", 0x5000000));         /* pshufb xmm0, [rsi] */
-    assert_true(SUSPECTS("\xf0\x48\x0f\xb1\x0f", 0x6000000));         /* lock cmpxchg [rdi], rcx */
-    assert_false(SUSPECTS("\x48\x89\xd8", 0x2000000));                /* mov rax, rbx: no memory */
+    assert_true(SUSPECTS("\x8a\x00", 0x1000000));                            /* mov al, [rax] */
+    assert_true(SUSPECTS("\x48\x89\x43\x10", 0x2000010));                    /* mov [rbx+0x10], rax */
+    assert_true(SUSPECTS("\x48\x8b\x82\x00\x00\x10\x00", 0x3100000));        /* mov rax, [rdx+0x100000] */
+    assert_true(SUSPECTS("\x48\x8b\x42\xf0", 0x2fffff0));                    /* mov rax, [rdx-0x10] */
+    assert_true(SUSPECTS("\x8b\x84\x8b\x00\x10\x00\x00", 0x2001100));        /* mov eax, [rbx+rcx*4+0x1000] */
+    assert_true(SUSPECTS("\x43\x8b\x04\x00", 0x12000000));                   /* mov eax, [r8+r8] */
+    assert_true(SUSPECTS("\x41\x8b\x04\x24", 0xa000000));                    /* mov eax, [r12] */
+    assert_true(SUSPECTS("\x41\x8b\x45\x00", 0xb000000));                    /* mov eax, [r13+0] */
+    assert_true(SUSPECTS("\x8b\x05\x00\x00\x01\x00", RIP + 0x10006));        /* mov eax, [rip+0x10000] */
+    assert_true(SUSPECTS("\x8b\x04\x25\x00\x00\x50\x00", 0x500000));         /* mov eax, [0x500000] */
+    assert_true(SUSPECTS("\x0f\xb6\x06", 0x5000000));                        /* movzx eax, byte [rsi] */
+    assert_true(SUSPECTS("\x66\x0f\x38\x00\x06", 0x5000000));                /* pshufb xmm0, [rsi] */
+    assert_true(SUSPECTS("\xf0\x48\x0f\xb1\x0f", 0x6000000));                /* lock cmpxchg [rdi], rcx */
+    assert_true(SUSPECTS("\xa0\x00\x00\x50\x00\x00\x00\x00\x00", 0x500000)); /* mov al, [0x500000] */
+    assert_true(SUSPECTS_32("\xa3\x00\x00\x50\x00", 0x500000));              /* mov [0x500000], eax */
+    assert_false(SUSPECTS("\x48\x89\xd8", 0x2000000));                       /* mov rax, rbx: no memory */
 }
 
 static void vector_prefixes_are_skipped(void **state)
