@@ -320,6 +320,50 @@ static void submounts_are_announced_and_kept_apart(void **state)
     assert_int_equal(umount(on_host(rig, "mnt")), 0);
 }
 
+/* No file handles without its nfs_export option, and a birth time that changes when a file is copied up. */
+static void an_overlay_can_be_shared(void **state)
+{
+    SKIP_UNLESS_ROOT();
+    struct rig *rig = RIG(state);
+    char options[900], merged[300], text[16] = {0};
+    const char *const folders[] = {"lower", "upper", "work", "merged"};
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(mkdir(on_host(rig, folders[i]), 0755), 0);
+    host_file(rig, "lower/file", "below");
+    snprintf(options, sizeof(options), "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", rig->share,
+             rig->share, rig->share);
+    snprintf(merged, sizeof(merged), "%s/merged", rig->share);
+    if (mount("oriel-test", merged, "overlay", 0, options) != 0) {
+        print_message("overlay mounts are not permitted here\n");
+        skip();
+    }
+    struct oriel_fs fs;
+    struct oriel_passthrough_options share = {.size = sizeof(share), .dir = merged};
+    int err = oriel_passthrough_create(&share, &fs);
+    if (err == 0) {
+        struct rig over = {.fs = fs};
+        struct oriel_fs_entry entry, again;
+        assert_int_equal(fs.ops->root(fs.fs, &entry, &over.root), 0);
+        assert_int_equal(fs.ops->lookup(fs.fs, &as_root, over.root, "file", &entry), 0);
+        void *file = rig_entry_inode(&over, over.root, "file", &entry),
+             *handle = rig_open(&over, file, O_RDWR);
+        assert_int_equal(rig_write(&over, file, handle, "above", 5, 0, 0), 5);
+        assert_int_equal(fs.ops->lookup(fs.fs, &as_root, over.root, "file", &again), 0);
+        assert_memory_equal(&entry.identity, &again.identity, sizeof(entry.identity));
+        rig_release(&over, file, handle);
+        struct oriel_fs_attr attr;
+        assert_int_equal(fs.ops->getattr(fs.fs, &as_root, file, NULL, &attr), 0);
+        handle = rig_open(&over, file, O_RDONLY);
+        assert_int_equal(rig_read(&over, file, handle, text, 5, 0), 5);
+        assert_string_equal(text, "above");
+        rig_release(&over, file, handle);
+        rig_close(&over, file);
+        fs.ops->destroy(fs.fs);
+    }
+    umount2(merged, MNT_DETACH);
+    assert_int_equal(err, 0);
+}
+
 static void a_label_that_cannot_be_had_leaves_no_file(void **state)
 {
     SKIP_UNLESS_ROOT();
@@ -363,6 +407,7 @@ int main(void)
         BOTH(flocks_belong_to_handles),
         BOTH(ioctls_of_the_list_work_and_no_others),
         BOTH(submounts_are_announced_and_kept_apart),
+        BOTH(an_overlay_can_be_shared),
         BOTH(a_label_that_cannot_be_had_leaves_no_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

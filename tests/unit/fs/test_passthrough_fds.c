@@ -350,6 +350,104 @@ static void threads_share_inodes_without_file_handles(void **state)
     share_between_threads(RIG(state), ORIEL_FILE_HANDLES_NEVER);
 }
 
+struct changer {
+    struct rig *rig;
+    void *folders[2];
+    unsigned seed;
+};
+
+static bool is_expected(int err)
+{
+    return err == 0 || err == -ENOENT || err == -EEXIST || err == -ESTALE || err == -ENOTEMPTY ||
+           err == -EISDIR || err == -ENOTDIR || err == -ENFILE || err == -EBADF;
+}
+
+static int change_once(struct rig *rig, void *folder, const char *name, void *other, const char *other_name,
+                       unsigned op)
+{
+    const struct oriel_fs_ops *ops = rig->fs.ops;
+    struct oriel_fs_entry entry;
+    struct oriel_fs_opened opened;
+    struct oriel_fs_attr attr;
+    void *inode = NULL;
+    int err;
+    switch (op) {
+    case 0:
+        return ops->unlink(rig->fs.fs, &as_root, folder, name);
+    case 1:
+        return ops->rename(rig->fs.fs, &as_root, folder, name, other, other_name, 0);
+    case 2:
+        err = ops->create(rig->fs.fs, &as_root, folder, name, 0644, O_RDWR, 022, 0, &entry, &opened);
+        if (err != 0)
+            return err;
+        err = ops->inode_open(rig->fs.fs, folder, name, &entry, &inode);
+        ops->release(rig->fs.fs, inode, opened.handle, 0, false);
+        break;
+    case 3:
+        err = ops->mkdir(rig->fs.fs, &as_root, folder, name, 0755, 022, &entry);
+        ops->rmdir(rig->fs.fs, &as_root, folder, name);
+        return err;
+    default:
+        inode = rig_try_lookup(rig, folder, name, &err);
+        if (err == 0)
+            err = ops->getattr(rig->fs.fs, &as_root, inode, NULL, &attr);
+        if (err == 0 && ops->open(rig->fs.fs, &as_root, inode, O_RDWR, 0, &opened) == 0)
+            ops->release(rig->fs.fs, inode, opened.handle, 0, false);
+        break;
+    }
+    if (inode != NULL)
+        rig_close(rig, inode);
+    return err;
+}
+
+static void *change_names(void *arg)
+{
+    const struct changer *changer = arg;
+    unsigned seed = changer->seed;
+    for (int i = 0; i < 2000; i++) {
+        char name[8], other[8];
+        snprintf(name, sizeof(name), "n%d", rand_r(&seed) % 12);
+        snprintf(other, sizeof(other), "n%d", rand_r(&seed) % 12);
+        unsigned op = (unsigned)rand_r(&seed) % 8;
+        int err = change_once(changer->rig, changer->folders[rand_r(&seed) % 2], name,
+                              changer->folders[rand_r(&seed) % 2], other, op);
+        if (!is_expected(err))
+            print_message("# op %u: %d\n", op, err);
+        assert_true(is_expected(err));
+    }
+    return NULL;
+}
+
+static void change_between_threads(struct rig *rig, enum oriel_file_handles file_handles)
+{
+    pthread_t threads[4];
+    struct changer changers[4];
+    assert_int_equal(mkdir(on_host(rig, "a"), 0755), 0);
+    assert_int_equal(mkdir(on_host(rig, "b"), 0755), 0);
+    rig_reopen(rig, &(struct oriel_passthrough_options){.fd_budget = 20, .file_handles = file_handles});
+    unsigned before = open_descriptors();
+    void *a = rig_lookup(rig, rig->root, "a"), *b = rig_lookup(rig, rig->root, "b");
+    for (unsigned i = 0; i < 4; i++) {
+        changers[i] = (struct changer){rig, {a, b}, i + 1};
+        assert_int_equal(pthread_create(&threads[i], NULL, change_names, &changers[i]), 0);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    rig_close(rig, a);
+    rig_close(rig, b);
+    assert_int_equal(open_descriptors(), before);
+}
+
+static void threads_change_names_under_each_other(void **state)
+{
+    change_between_threads(RIG(state), ORIEL_FILE_HANDLES_PREFER);
+}
+
+static void threads_change_names_without_file_handles(void **state)
+{
+    change_between_threads(RIG(state), ORIEL_FILE_HANDLES_NEVER);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -363,6 +461,8 @@ int main(void)
         TEST(threads_never_see_the_descriptor_of_another_file),
         TEST(threads_share_inodes_beyond_the_cache),
         TEST(threads_share_inodes_without_file_handles),
+        TEST(threads_change_names_under_each_other),
+        TEST(threads_change_names_without_file_handles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
