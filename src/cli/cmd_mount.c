@@ -139,6 +139,7 @@ static int create_server(struct mounted *m)
         .cache = options->cache,
         .read_only = options->read_only,
         .writeback = options->writeback,
+        .allow_direct_io_mmap = true, /* programs map files in every cache mode */
         .posix_locks = true,
         .flock_locks = true,
         .xattr = true,

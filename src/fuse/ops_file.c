@@ -200,8 +200,10 @@ int op_lseek(struct request *r)
 {
     const struct oriel_fs *fs = &r->server->fs;
     const struct wire_lseek_in *in = request_args(r, sizeof(*in));
-    if ((in->whence != SEEK_DATA && in->whence != SEEK_HOLE) || in->offset > INT64_MAX)
+    if (in->whence != SEEK_DATA && in->whence != SEEK_HOLE)
         return request_bad(r, -EINVAL);
+    if (in->offset > INT64_MAX)
+        return -ENXIO; /* a client's negative offset: lseek(2) says it lies outside the file */
     struct handle *handle;
     int got = request_handle(r, in->fh, HANDLE_FILE, &handle);
     if (got != 0)

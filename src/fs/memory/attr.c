@@ -39,16 +39,16 @@ static uint64_t inodes_of(const struct memfs_inode *inode)
     return memfs_is_folder(inode) ? 1 : max_u64(inode->nlink, 1);
 }
 
-static int set_size(struct memfs *fs, struct memfs_inode *inode, uint64_t size, struct oriel_fs_time now)
+static int set_size(struct memfs *fs, struct memfs_inode *inode, uint64_t size, bool stamp,
+                    struct oriel_fs_time now)
 {
     if (memfs_is_folder(inode))
         return -EISDIR;
     if (!memfs_is_regular(inode))
         return -EINVAL;
-    bool changes = size != inode->content.size;
     struct memfs_store store = memfs_store_of(fs, inode);
     int error = memfs_content_resize(&inode->content, &store, size);
-    if (error == 0 && changes)
+    if (error == 0 && stamp)
         inode->mtime = now;
     return error;
 }
@@ -91,17 +91,18 @@ static void set_times(struct memfs_inode *inode, const struct oriel_fs_attr *att
         inode->mtime = (set & ORIEL_FS_SET_MTIME_NOW) != 0 ? now : attr->mtime;
 }
 
-static int set_all(struct memfs *fs, const oriel_fs_caller *caller, struct memfs_inode *inode,
+static int set_all(struct memfs *fs, const oriel_fs_caller *caller, struct memfs_inode *inode, bool by_handle,
                    const struct oriel_fs_attr *attr, uint32_t set)
 {
     struct oriel_fs_time now = memfs_now();
     bool only_size = (set & ~(ORIEL_FS_SET_SIZE | ORIEL_FS_SET_KILL_SUIDGID)) == 0;
     if ((set & ORIEL_FS_SET_SIZE) != 0) {
-        bool changes = memfs_is_regular(inode) && attr->size != inode->content.size;
-        int error = set_size(fs, inode, attr->size, now);
+        /* truncate(2) to the size that it has stamps nothing; ftruncate(2) always does, and leaves it to us. */
+        bool stamp = by_handle || (memfs_is_regular(inode) && attr->size != inode->content.size);
+        int error = set_size(fs, inode, attr->size, stamp, now);
         if (error != 0)
             return error;
-        only_size = only_size && !changes;
+        only_size = only_size && !stamp;
     }
     if ((set & (ORIEL_FS_SET_UID | ORIEL_FS_SET_GID)) != 0) {
         int error = set_owner(fs, caller, inode, attr, set);
@@ -115,7 +116,7 @@ static int set_all(struct memfs *fs, const oriel_fs_caller *caller, struct memfs
     set_times(inode, attr, set, now);
     if ((set & ORIEL_FS_SET_CTIME) != 0)
         inode->ctime = attr->ctime;
-    else if (!only_size) /* truncate(2) to the size that it has stamps nothing */
+    else if (!only_size)
         inode->ctime = now;
     return 0;
 }
@@ -123,10 +124,9 @@ static int set_all(struct memfs *fs, const oriel_fs_caller *caller, struct memfs
 int memfs_setattr(void *fs, const oriel_fs_caller *caller, void *opaque, void *handle,
                   const struct oriel_fs_attr *attr, uint32_t set, struct oriel_fs_attr *out)
 {
-    (void)handle;
     struct memfs_inode *inode = opaque;
     pthread_rwlock_wrlock(&inode->lock);
-    int error = set_all(fs, caller, inode, attr, set);
+    int error = set_all(fs, caller, inode, handle != NULL, attr, set);
     if (error == 0)
         memfs_inode_attr(inode, out);
     pthread_rwlock_unlock(&inode->lock);

@@ -163,6 +163,8 @@ void memfs_release(void *fs, void *inode, void *handle, uint64_t lock_owner, boo
 {
     if (flock_unlock && inode != NULL)
         memfs_lock_drop_owner(fs, inode, lock_owner, true);
+    if (inode != NULL)
+        memfs_lock_drop_handle(fs, inode, handle);
     free(handle);
 }
 

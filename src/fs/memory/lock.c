@@ -10,6 +10,7 @@
 struct memfs_lock {
     struct memfs_lock *next;
     struct oriel_fs_lock lock;
+    const void *handle; /* through which it was set */
 };
 
 static bool same_owner(const struct oriel_fs_lock *a, const struct oriel_fs_lock *b)
@@ -27,16 +28,18 @@ static bool touch(const struct oriel_fs_lock *a, const struct oriel_fs_lock *b)
     return overlap(a, b) || a->end + 1 == b->start || b->end + 1 == a->start;
 }
 
+/* The conflicting lock that begins first, as F_GETLK wants it. */
 static const struct memfs_lock *find_conflict(const struct memfs_inode *inode,
                                               const struct oriel_fs_lock *lock)
 {
+    const struct memfs_lock *first = NULL;
     for (const struct memfs_lock *held = inode->locks; held != NULL; held = held->next) {
         bool exclusive = held->lock.type == F_WRLCK || lock->type == F_WRLCK;
         if (held->lock.flock == lock->flock && held->lock.owner != lock->owner && exclusive &&
-            overlap(&held->lock, lock))
-            return held;
+            overlap(&held->lock, lock) && (first == NULL || held->lock.start < first->lock.start))
+            first = held;
     }
-    return NULL;
+    return first;
 }
 
 static struct memfs_lock *make_record(struct memfs *fs)
@@ -75,6 +78,7 @@ static bool cut(struct memfs_inode *inode, struct memfs_lock *record, const stru
         struct memfs_lock *rest = *spare;
         *spare = NULL;
         rest->lock = record->lock;
+        rest->handle = record->handle;
         rest->lock.start = range->end + 1;
         push(inode, rest);
     }
@@ -138,45 +142,83 @@ int memfs_getlk(void *fs, void *opaque, void *handle, struct oriel_fs_lock *lock
     return 0;
 }
 
-int memfs_setlk(void *opaque_fs, void *opaque, void *handle, const struct oriel_fs_lock *lock)
+/* flock(2): turning a lock into another kind gives the old one up first, whatever comes of it. */
+static void give_up_other_kind(struct memfs *fs, struct memfs_inode *inode, const struct oriel_fs_lock *lock)
 {
-    (void)handle;
-    struct memfs *fs = opaque_fs;
-    struct memfs_inode *inode = opaque;
-    if (lock->start > lock->end || lock->start > INT64_MAX ||
-        (lock->type != F_RDLCK && lock->type != F_WRLCK && lock->type != F_UNLCK))
-        return -EINVAL;
+    for (struct memfs_lock **link = &inode->locks; *link != NULL; link = &(*link)->next) {
+        struct memfs_lock *record = *link;
+        if (!same_owner(&record->lock, lock) || record->lock.type == lock->type)
+            continue;
+        *link = record->next;
+        free_record(fs, record);
+        return; /* there is one at most */
+    }
+}
+
+/* The inode is locked for writing, and nobody else is in the way. */
+static int set_locked(struct memfs *fs, struct memfs_inode *inode, const void *handle,
+                      const struct oriel_fs_lock *lock)
+{
     struct oriel_fs_lock range = *lock;
-    range.end = min_u64(range.end, INT64_MAX);
-    struct memfs_lock *spare = NULL;
-    struct memfs_lock *record = NULL;
-    int error = 0;
-    pthread_rwlock_wrlock(&inode->lock);
-    if (lock->type == F_UNLCK && !holds_anything(inode, lock))
-        goto out;
-    if (lock->type != F_UNLCK && find_conflict(inode, lock) != NULL) {
-        error = -EAGAIN;
-        goto out;
-    }
-    spare = make_record(fs);
-    record = lock->type == F_UNLCK ? NULL : make_record(fs);
+    bool unlock = lock->type == F_UNLCK;
+    struct memfs_lock *spare = make_record(fs);
+    struct memfs_lock *record = unlock ? NULL : make_record(fs);
     /* To unlock everything needs no record, so that it works when there are none left. */
-    bool whole = lock->start == 0 && lock->end >= INT64_MAX;
-    if ((spare == NULL && !(lock->type == F_UNLCK && whole)) || (record == NULL && lock->type != F_UNLCK)) {
+    bool whole = lock->start == 0 && lock->end == INT64_MAX;
+    int error = 0;
+    if ((spare == NULL && !(unlock && whole)) || (record == NULL && !unlock)) {
         error = -ENOLCK;
-        goto out;
+    } else {
+        clear_range(fs, inode, &range, &spare);
+        if (record != NULL) {
+            record->lock = range;
+            record->handle = handle;
+            push(inode, record);
+            record = NULL;
+        }
     }
-    clear_range(fs, inode, &range, &spare);
-    if (record != NULL) {
-        record->lock = range;
-        push(inode, record);
-        record = NULL;
-    }
-out:
     free_record(fs, spare);
     free_record(fs, record);
+    return error;
+}
+
+int memfs_setlk(void *fs, void *opaque, void *handle, const struct oriel_fs_lock *given)
+{
+    struct memfs_inode *inode = opaque;
+    struct oriel_fs_lock lock = *given;
+    lock.end = min_u64(lock.end, INT64_MAX);
+    if (lock.start > lock.end || (lock.type != F_RDLCK && lock.type != F_WRLCK && lock.type != F_UNLCK))
+        return -EINVAL;
+    int error = 0;
+    pthread_rwlock_wrlock(&inode->lock);
+    if (lock.flock)
+        give_up_other_kind(fs, inode, &lock);
+    if (lock.type != F_UNLCK && find_conflict(inode, &lock) != NULL)
+        error = -EAGAIN;
+    else if (lock.type != F_UNLCK || holds_anything(inode, &lock))
+        error = set_locked(fs, inode, handle, &lock);
     pthread_rwlock_unlock(&inode->lock);
     return error;
+}
+
+/*
+ * The last descriptor of an open file is closed. A client tells so of flock locks; those by open file description
+ * (F_OFD_SETLK) it forgets, and all others that were set through this handle have lost their owner before.
+ */
+void memfs_lock_drop_handle(struct memfs *fs, struct memfs_inode *inode, const void *handle)
+{
+    pthread_rwlock_wrlock(&inode->lock);
+    struct memfs_lock **link = &inode->locks;
+    while (*link != NULL) {
+        struct memfs_lock *record = *link;
+        if (record->handle != handle) {
+            link = &record->next;
+            continue;
+        }
+        *link = record->next;
+        free_record(fs, record);
+    }
+    pthread_rwlock_unlock(&inode->lock);
 }
 
 void memfs_lock_drop_owner(struct memfs *fs, struct memfs_inode *inode, uint64_t owner, bool flock)

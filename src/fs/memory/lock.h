@@ -10,6 +10,7 @@
 void memfs_lock_clear(struct memfs *fs, struct memfs_inode *inode);
 /* The locks of one owner end; takes the inode's lock. */
 void memfs_lock_drop_owner(struct memfs *fs, struct memfs_inode *inode, uint64_t owner, bool flock);
+void memfs_lock_drop_handle(struct memfs *fs, struct memfs_inode *inode, const void *handle);
 
 int memfs_getlk(void *fs, void *inode, void *handle, struct oriel_fs_lock *lock);
 int memfs_setlk(void *fs, void *inode, void *handle, const struct oriel_fs_lock *lock);

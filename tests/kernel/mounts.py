@@ -1,0 +1,116 @@
+"""What the kernel tests share: `oriel mount` as a process, and plain folders to hold it against."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+BUILD = Path(os.environ.get("ORIEL_BUILD", "build"))
+ORIEL = BUILD / "src" / "cli" / "oriel"
+
+
+def why_not():
+    """The reason why nothing can be mounted here, or None."""
+    if not os.path.exists("/dev/fuse"):
+        return "there is no /dev/fuse"
+    if os.geteuid() != 0:
+        return "needs root"
+    with tempfile.TemporaryDirectory() as point:
+        probe = subprocess.run([ORIEL, "mount", "--memory", "--daemon", point], capture_output=True, text=True)
+        if probe.returncode != 0:
+            return f"/dev/fuse cannot be mounted: {probe.stderr.strip()}"
+        subprocess.run(["umount", point], check=True)
+    return None
+
+
+def is_mounted(point):
+    point = os.path.realpath(point)
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(line.split()[4].encode().decode("unicode_escape") == point for line in lines)
+
+
+class Mount:
+    """`oriel mount` in the foreground."""
+
+    def __init__(self, point, *args):
+        self.point = str(point)
+        self.errors = tempfile.TemporaryFile(mode="w+")
+        self.process = subprocess.Popen([ORIEL, "mount", *args, self.point], stderr=self.errors)
+        deadline = time.monotonic() + 30
+        while not is_mounted(point):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"oriel mount {args}: {self.stderr()}")
+            time.sleep(0.01)
+
+    def stderr(self):
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def stop(self, how=signal.SIGTERM):
+        """Ends it; raises when it did not end well, or a sanitizer has complained."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            status = self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise RuntimeError("oriel mount did not end")
+        finally:
+            if is_mounted(self.point):
+                subprocess.run(["umount", "-l", self.point])
+        if status != 0:
+            raise RuntimeError(f"oriel mount ended with {status}: {self.stderr()}")
+
+
+@contextlib.contextmanager
+def passthrough(*args):
+    """A folder and a mount of it: (share, point)."""
+    with scratch() as base:
+        share, point = base / "share", base / "mnt"
+        share.mkdir(mode=0o755)
+        point.mkdir()
+        mount = Mount(point, "--allow-other", *args, str(share))
+        try:
+            yield share, point
+        finally:
+            mount.stop()
+
+
+@contextlib.contextmanager
+def memory(*args):
+    with scratch() as point:
+        mount = Mount(point, "--memory", "--allow-other", *args)
+        try:
+            yield point
+        finally:
+            mount.stop()
+
+
+@contextlib.contextmanager
+def tmpfs(size="256m", inodes="65536"):
+    with scratch() as point:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},nr_inodes={inodes},mode=755", "tmpfs", point],
+                       check=True)
+        try:
+            yield point
+        finally:
+            subprocess.run(["umount", "-l", point], check=True)
+
+
+@contextlib.contextmanager
+def scratch():
+    base = Path(tempfile.mkdtemp(prefix="kernel-"))
+    base.chmod(0o755)
+    try:
+        yield base
+    finally:
+        subprocess.run(["chmod", "-R", "u+rwX", base], capture_output=True)
+        shutil.rmtree(base, ignore_errors=True)
