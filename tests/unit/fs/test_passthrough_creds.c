@@ -390,6 +390,9 @@ static void an_ordinary_user_can_share_its_folder(void **state)
     struct rig *rig = rig_new();
     *state = rig;
     assert_int_equal(chown(rig->share, 1000, 1000), 0);
+    /* By descriptor: what lies above may be closed to that user. */
+    int share_fd = open(rig->share, O_PATH | O_DIRECTORY);
+    assert_true(share_fd >= 0);
     fflush(NULL);
     if (fork() == 0) {
         CHILD_CHECK(setgroups(0, NULL) == 0 && setresgid(1000, 1000, 1000) == 0 &&
@@ -398,7 +401,7 @@ static void an_ordinary_user_can_share_its_folder(void **state)
         const struct oriel_id_rule rules[] = {{ORIEL_ID_HOST, 0, 1000, 1},
                                               {ORIEL_ID_SQUASH_GUEST, 0, 1000, UINT32_MAX}};
         struct oriel_passthrough_options options = {
-            .size = sizeof(options), .dir = rig->share, .uid_rules = rules, .uid_rule_count = 2};
+            .size = sizeof(options), .dir_fd = share_fd, .uid_rules = rules, .uid_rule_count = 2};
         CHILD_CHECK(!oriel_passthrough_can_switch_credentials());
         options.switch_credentials = true;
         CHILD_CHECK(oriel_passthrough_create(&options, &fs) == -EPERM);
@@ -435,6 +438,7 @@ static void an_ordinary_user_can_share_its_folder(void **state)
     int status = 0;
     assert_true(wait(&status) > 0);
     assert_int_equal(status, 0);
+    close(share_fd);
 }
 
 #define WITH(setup_fn, f) cmocka_unit_test_setup_teardown(f, setup_fn, teardown)
