@@ -38,6 +38,15 @@ static uint32_t backend_kill(uint32_t open_flags)
     return (open_flags & FUSE_OPEN_KILL_SUID) != 0 ? ORIEL_FS_KILL_SUIDGID : 0;
 }
 
+/*
+ * close() of a file that is open for reading only has nothing to tell: no page is dirty through it, and locks are
+ * the guest's own unless it was agreed otherwise. So it needs no FLUSH, for which the guest would wait.
+ */
+static uint32_t flush_flags(const struct oriel_fuse_server *server, const struct handle *handle)
+{
+    return handle->writable || session_has(server, FUSE_POSIX_LOCKS) ? 0 : FUSE_FOPEN_NOFLUSH;
+}
+
 /* What the guest may cache of an open file, by cache mode. */
 static uint32_t file_cache_flags(const struct oriel_fuse_server *server)
 {
@@ -116,8 +125,8 @@ int op_open(struct request *r)
         return rc;
     }
     struct wire_open_out out;
-    return reply_handle(r, handle, HANDLE_FILE, r->node, &opened, file_cache_flags(r->server), &out,
-                        sizeof(out));
+    uint32_t cache_flags = file_cache_flags(r->server) | flush_flags(r->server, handle);
+    return reply_handle(r, handle, HANDLE_FILE, r->node, &opened, cache_flags, &out, sizeof(out));
 }
 
 int op_opendir(struct request *r)

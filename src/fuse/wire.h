@@ -127,6 +127,7 @@ enum fuse_opcode {
 #define FUSE_FOPEN_DIRECT_IO              UINT32_C(1)
 #define FUSE_FOPEN_KEEP_CACHE             UINT32_C(2)
 #define FUSE_FOPEN_CACHE_DIR              UINT32_C(8)
+#define FUSE_FOPEN_NOFLUSH                UINT32_C(32)
 #define FUSE_FOPEN_PARALLEL_DIRECT_WRITES UINT32_C(64)
 
 /* Bits of setattr_in.valid */

@@ -162,6 +162,28 @@ static void cache_mode_decides_what_opens_allow(void **state)
     }
 }
 
+static uint32_t opened_with(struct client *c, uint64_t nodeid, uint32_t flags)
+{
+    uint64_t fh;
+    assert_int_equal(client_open(c, nodeid, flags, &fh), 0);
+    uint32_t open_flags = ((const struct wire_open_out *)c->reply)->open_flags;
+    client_release(c, nodeid, fh);
+    return open_flags;
+}
+
+/* close() waits for FLUSH: where there is nothing to flush, the guest need not send it. */
+static void files_open_for_reading_need_no_flush(void **state)
+{
+    struct rig *rig = *state;
+    struct client *c = &rig->client;
+    assert_int_equal(opened_with(c, rig->file, 0) & FUSE_FOPEN_NOFLUSH, 0); /* POSIX locks go with it */
+    client_init_with(c, CLIENT_ALL_FLAGS & ~FUSE_POSIX_LOCKS);
+    rig->file = client_find(c, "file");
+    assert_int_equal(opened_with(c, rig->file, 0) & FUSE_FOPEN_NOFLUSH, FUSE_FOPEN_NOFLUSH);
+    assert_int_equal(opened_with(c, rig->file, 1) & FUSE_FOPEN_NOFLUSH, 0);
+    assert_int_equal(opened_with(c, rig->file, 2) & FUSE_FOPEN_NOFLUSH, 0);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -172,6 +194,7 @@ int main(void)
                                         rig_teardown),
         cmocka_unit_test_setup_teardown(handles_have_a_kind_and_a_node, rig_setup, rig_teardown),
         cmocka_unit_test(cache_mode_decides_what_opens_allow),
+        cmocka_unit_test_setup_teardown(files_open_for_reading_need_no_flush, rig_setup, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
