@@ -151,7 +151,10 @@ int oriel_dax_bind(struct oriel_dax *dax, uint64_t gpa, uint64_t len, uint32_t a
  * the first error (the others are tried all the same). */
 int64_t oriel_dax_bind_all(struct oriel_dax *dax);
 
-/* Drops every slot: device reset, FUSE_DESTROY, a further FUSE_INIT. */
+/*
+ * Drops every slot: device reset, FUSE_DESTROY, a further FUSE_INIT. A range that the mapper refuses to unmap, all at
+ * once and 2 MiB by 2 MiB, stays a slot, so that it is known that the guest still sees it; a line of trace says so.
+ */
 void oriel_dax_reset(struct oriel_dax *dax);
 
 /*

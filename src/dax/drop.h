@@ -4,10 +4,13 @@
 
 #include "dax/session.h"
 
-/* Unmaps all that is shown; the slots stay, SAVED. With an error of the mapper it goes on and returns the first. */
+/*
+ * Unmaps all that is shown; the slots stay, SAVED. What the mapper refuses to unmap stays bound; the others are done
+ * all the same, and the first error is returned.
+ */
 int dax_unmap_all(struct oriel_dax *dax);
 
-/* Forgets all slots. */
-void dax_forget_all(struct oriel_dax *dax);
+/* Forgets all slots; those that are still bound only with what_is_shown_too. */
+void dax_forget_all(struct oriel_dax *dax, bool what_is_shown_too);
 
 #endif

@@ -333,7 +333,7 @@ static int replace_all(struct loader *l, const struct oriel_daxs *head)
     int err = dax_unmap_all(dax);
     if (err != 0)
         return err;
-    dax_forget_all(dax);
+    dax_forget_all(dax, true);
     walk_blocks(l, true);
     budget_set_used(&dax->bytes, head->mapped_bytes >> dax->granule_shift);
     if (dax->limit_slots)

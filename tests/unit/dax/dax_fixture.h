@@ -37,13 +37,15 @@ struct fixture {
     struct oriel_dax *dax;
     struct oriel_recorder *recorder;
     struct oriel_dax_source source;
+    struct oriel_dax_mapper mapper;
     int fds[NODES + 1];
     ino_t inos[NODES + 1];
     int read_only_fd;
     _Atomic int fail_acquire; /* errno of the next calls, 0: none */
     _Atomic int64_t acquired; /* calls of acquire that succeeded minus releases */
     _Atomic uint64_t acquires;
-    void (*on_acquire)(struct fixture *fixture); /* called inside acquire, for races that must hit */
+    uint64_t mapper_refuses_from, mapper_refuses_to; /* window range that cannot be unmapped; to 0: none */
+    void (*on_acquire)(struct fixture *fixture);     /* called inside acquire, for races that must hit */
 };
 
 static inline int fixture_acquire(void *opaque, uint64_t nodeid, uint32_t prot, struct oriel_dax_file *out)
@@ -71,6 +73,26 @@ static inline void fixture_release(void *opaque, const struct oriel_dax_file *fi
     f->acquired--;
 }
 
+/* The recorder's mapper behind a gate that refuses to unmap one range. */
+static inline int fixture_map(void *opaque, uint64_t offset, int fd, uint64_t file_offset, uint64_t len,
+                              uint32_t prot, enum oriel_range_left *left)
+{
+    const struct fixture *f = opaque;
+    const struct oriel_dax_mapper *m = oriel_recorder_mapper(f->recorder);
+    return m->map(m->opaque, offset, fd, file_offset, len, prot, left);
+}
+
+static inline int fixture_unmap(void *opaque, uint64_t offset, uint64_t len, enum oriel_range_left *left)
+{
+    const struct fixture *f = opaque;
+    const struct oriel_dax_mapper *m = oriel_recorder_mapper(f->recorder);
+    if (offset < f->mapper_refuses_to && offset + len > f->mapper_refuses_from) {
+        *left = ORIEL_RANGE_KEPT;
+        return -EIO;
+    }
+    return m->unmap(m->opaque, offset, len, left);
+}
+
 static inline struct oriel_dax_options fixture_options(struct fixture *f, uint64_t window_len)
 {
     return (struct oriel_dax_options){
@@ -79,7 +101,7 @@ static inline struct oriel_dax_options fixture_options(struct fixture *f, uint64
         .window_len = window_len,
         .granule = G,
         .source = &f->source,
-        .mapper = oriel_recorder_mapper(f->recorder),
+        .mapper = &f->mapper,
     };
 }
 
@@ -97,6 +119,11 @@ static inline void fixture_open(struct fixture *f, uint64_t window_len)
     f->source = (struct oriel_dax_source){
         .size = sizeof(f->source), .opaque = f, .acquire = fixture_acquire, .release = fixture_release};
     assert_int_equal(oriel_recorder_create(window_len, 4096, &f->recorder), 0);
+    f->mapper = (struct oriel_dax_mapper){.size = sizeof(f->mapper),
+                                          .opaque = f,
+                                          .map = fixture_map,
+                                          .unmap = fixture_unmap,
+                                          .min_granule = 4096};
 }
 
 /* As fixture_open, and a session with default options. */

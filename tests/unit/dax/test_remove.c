@@ -207,6 +207,34 @@ static void reset_drops_every_slot(void **state)
     fixture_stop(&f);
 }
 
+/* The wrong thing would be to forget a slot that the guest still sees. */
+static void reset_tries_each_block_and_keeps_what_it_cannot_unmap(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, 64 * MIB);
+    assert_int_equal(oriel_dax_setup(f.dax, 1, 0, 4 * SLOT, G, R), 0);
+    oriel_recorder_fail_at(f.recorder, 1, -EIO, ORIEL_RANGE_KEPT);
+    oriel_dax_reset(f.dax);
+    assert_int_equal(oriel_recorder_counts(f.recorder).mapped_bytes, 0);
+    assert_int_equal(fixture_stats(&f).slots, 0);
+
+    assert_int_equal(oriel_dax_setup(f.dax, 1, 0, 4 * SLOT, G, R), 0);
+    f.mapper_refuses_from = SLOT;
+    f.mapper_refuses_to = 2 * SLOT;
+    oriel_dax_reset(f.dax);
+    assert_shows(&f, SLOT, SLOT, 1, SLOT - G, R);
+    assert_int_equal(oriel_recorder_counts(f.recorder).mapped_bytes, SLOT);
+    assert_int_equal(fixture_stats(&f).slots, 1);
+    assert_int_equal(fixture_stats(&f).mapped_bytes, SLOT);
+    assert_int_equal(oriel_dax_fault(f.dax, GPA + SLOT, R), ORIEL_FAULT_RESUME);
+    assert_int_equal(oriel_dax_fault(f.dax, GPA + 2 * SLOT, R), ORIEL_FAULT_UNMAPPED);
+    f.mapper_refuses_to = 0;
+    oriel_dax_reset(f.dax);
+    assert_int_equal(fixture_stats(&f).slots, 0);
+    fixture_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +249,7 @@ int main(void)
         cmocka_unit_test(a_joined_unmap_that_fails_is_tried_entry_by_entry),
         cmocka_unit_test(an_unmap_that_fails_and_loses_is_done),
         cmocka_unit_test(reset_drops_every_slot),
+        cmocka_unit_test(reset_tries_each_block_and_keeps_what_it_cannot_unmap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
