@@ -10,7 +10,7 @@ class Scenario:
     window: str
     read_only: bool = False
     image: str = "vmlinux"  # which file of the kernel boots: uncompressed by its PVH entry, or the bzImage
-    seconds: int = 150  # longest time that the guest may take
+    seconds: int = 300  # longest time that the guest may take
 
 
 ALL = (

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define COPY          "/guest-suite-copy"
-#define CHECK_SECONDS 120 /* longest time that one check may take */
+#define CHECK_SECONDS 240 /* longest time that one check may take */
 
 static const struct check *const all_checks[] = {file_checks, mapping_checks, name_checks, window_checks,
                                                  share_checks};
