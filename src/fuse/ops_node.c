@@ -66,7 +66,7 @@ int op_lookup(struct request *r)
         return lookup_dots(r, name);
     int rc = name_check(name, len);
     if (rc != 0)
-        return request_bad(r, rc);
+        return request_bad_name(r, rc);
     struct oriel_fs_entry entry = {0};
     rc = fs->ops->lookup(fs->fs, &r->caller, r->node->inode, name, &entry);
     if (rc == -ENOENT)

@@ -90,8 +90,12 @@ int request_name(struct request *r, const char **name)
     size_t len;
     *name = request_string(r, &len);
     int rc = *name == NULL ? -EINVAL : name_check(*name, len);
-    /* Any program of a guest may try a long name; the others no kernel sends. */
-    return rc == 0 || rc == -ENAMETOOLONG ? rc : request_bad(r, rc);
+    return rc == 0 ? 0 : request_bad_name(r, rc);
+}
+
+int request_bad_name(struct request *r, int rc)
+{
+    return rc == -ENAMETOOLONG ? rc : request_bad(r, rc);
 }
 
 int request_node(struct request *r, uint64_t nodeid, struct node **out)

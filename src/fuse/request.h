@@ -71,6 +71,12 @@ const char *request_string(struct request *r, size_t *len);
 /* The next string as the name of a folder's entry: -EINVAL, -ENAMETOOLONG (names.h). */
 int request_name(struct request *r, const char **name);
 
+/*
+ * request_bad() for what name_check() says. A long name is no bad request: any program of a guest may try one, the
+ * others no kernel sends.
+ */
+int request_bad_name(struct request *r, int rc);
+
 /* What follows the last argument: the supplementary groups and the security label of the caller. -EINVAL */
 int request_extensions(struct request *r);
 
