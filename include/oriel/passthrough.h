@@ -64,7 +64,7 @@ struct oriel_passthrough_options {
     bool switch_credentials;
     enum oriel_file_handles file_handles;
     uint64_t fd_budget; /* descriptors this back-end may hold, at most; 0 = from RLIMIT_NOFILE, leaving a
-                           reserve */
+                           reserve: for one back-end in the process, several share it by saying so here */
     struct oriel_trace *trace;
     /* With switch_credentials: every operation on names, attributes and opens acts as the caller, so that the
      * host checks permissions again. Groups are those sent with the request. */
@@ -88,7 +88,8 @@ struct oriel_passthrough_options {
 };
 
 /*
- * Errors: -EINVAL (options), -ENOENT, -ENOTDIR, -ELOOP (dir is a symbolic link), -EACCES, -EPERM
+ * Not to be used after fork(2) in the child: it holds /proc/self/fd of this process.
+ * Errors: -EINVAL (options), -ENOENT (dir, or /proc), -ENOTDIR, -ELOOP (dir is a symbolic link), -EACCES, -EPERM
  * (switch_credentials without the capabilities), -EOPNOTSUPP (handles mandatory but not to be had), -ENOMEM,
  * -EMFILE. The caller owns out until a server takes it over.
  */

@@ -212,6 +212,8 @@ static int create_server(const struct fs_device_options *options, struct fs_devi
                                                     .read_only = options->read_only,
                                                     .switch_credentials =
                                                         oriel_passthrough_can_switch_credentials(),
+                                                    /* the queues' threads do nothing else */
+                                                    .keep_credentials = true,
                                                     .trace = options->trace};
     struct oriel_fuse_server_options server = {
         .size = sizeof(server), .read_only = options->read_only, .trace = options->trace};

@@ -49,6 +49,8 @@ struct pt_inode {
     unsigned char handle[];
 };
 
+_Static_assert(sizeof(struct pt_inode) <= 80, "a million of them are known at once");
+
 /* An open file or folder. */
 struct pt_handle {
     int fd;

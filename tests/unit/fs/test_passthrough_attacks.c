@@ -149,7 +149,7 @@ static void a_symbolic_link_swapped_in_for_a_looked_up_folder_is_not_followed(vo
     assert_int_equal(rename(on_host(rig, "folder"), on_host(rig, "moved")), 0);
     assert_int_equal(symlink("../secret", on_host(rig, "folder")), 0);
     int err = rig->fs.ops->create(rig->fs.fs, &as_root, folder, "x", 0644, O_RDWR, 0, 0, &entry, &opened);
-    if (rig->options.file_handles == ORIEL_FILE_HANDLES_NEVER) {
+    if (rig->options.file_handles == ORIEL_FILE_HANDLES_NEVER || geteuid() != 0) {
         assert_int_equal(err, -ESTALE); /* known by its name only, which leads elsewhere now */
     } else {
         assert_int_equal(err, 0);
