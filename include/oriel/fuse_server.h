@@ -52,6 +52,9 @@ struct oriel_fuse_server_options {
      * with it, and with a guest that offers FUSE_NO_OPEN_SUPPORT and FUSE_NO_OPENDIR_SUPPORT.
      */
     bool no_open;
+    /* With xattr: name spaces beyond user.* that the guest may use, if the back-end lets it too; ACLs go with
+     * posix_acl. security_label implies security_xattr. All others are EOPNOTSUPP and not listed. */
+    bool security_xattr, trusted_xattr;
     uint32_t max_lock_waiters; /* SETLKW requests that may wait at once, further ones get ENOLCK; 0 = 64 */
 };
 

@@ -22,13 +22,15 @@ static bool is_acl(const char *name)
     return strcmp(name, "system.posix_acl_access") == 0 || strcmp(name, "system.posix_acl_default") == 0;
 }
 
-/* The host's own name spaces (trusted, security without label, system but ACLs) are not the guest's. */
+/* The host's own name spaces are not the guest's, unless the options say so. */
 static bool is_allowed(const struct oriel_fuse_server *server, const char *name)
 {
     if (has_prefix(name, "user."))
         return true;
     if (has_prefix(name, "security."))
-        return server->options.security_label;
+        return server->options.security_xattr || server->options.security_label;
+    if (has_prefix(name, "trusted."))
+        return server->options.trusted_xattr;
     return server->options.posix_acl && is_acl(name);
 }
 

@@ -386,6 +386,23 @@ static void xattrs_of_the_host_are_not_the_guests(void **state)
     rig_free(rig);
 }
 
+static void xattrs_of_the_host_where_options_say_so(void **state)
+{
+    (void)state;
+    struct oriel_fuse_server_options options = {
+        .size = sizeof(options), .xattr = true, .security_xattr = true};
+    struct rig *rig = rig_new(&options, true);
+    assert_int_equal(try_xattr(rig, "security.capability"), -ENODATA);
+    assert_int_equal(try_xattr(rig, "trusted.x"), -EOPNOTSUPP);
+    rig_free(rig);
+    options.security_xattr = false;
+    options.trusted_xattr = true;
+    rig = rig_new(&options, true);
+    assert_int_equal(try_xattr(rig, "security.capability"), -EOPNOTSUPP);
+    assert_int_equal(try_xattr(rig, "trusted.x"), -ENODATA);
+    rig_free(rig);
+}
+
 static void lists_hide_the_hosts_xattrs(void **state)
 {
     struct rig *rig = *state;
@@ -460,6 +477,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(offsets_and_sizes_at_the_edge, rig_setup, rig_teardown),
         cmocka_unit_test(read_only_refuses_every_change),
         cmocka_unit_test(xattrs_of_the_host_are_not_the_guests),
+        cmocka_unit_test(xattrs_of_the_host_where_options_say_so),
         cmocka_unit_test_setup_teardown(lists_hide_the_hosts_xattrs, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(noise, rig_setup, rig_teardown),
     };
