@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/ptrace.h>
@@ -502,6 +503,78 @@ static void calls_row(const char *what, struct work *w, void (*ours)(struct work
     bench_row(what, count_calls(w, ours, 200), count_calls(w, floor, 200), "  ", goal);
 }
 
+/* ---- two threads at once, each with files of its own or with the same ones ---- */
+
+struct pair {
+    struct measured measured[2];
+    pthread_barrier_t start;
+    double ns[2];
+};
+
+struct runner {
+    struct pair *pair;
+    int which;
+};
+
+/* Processor time, so that a machine with other work does not show; waiting for a lock would not either, so a
+ * mutex that is fought over shows as the system calls it makes. */
+static double cpu_ns_each(void *arg)
+{
+    struct measured *m = arg;
+    struct timespec before, after;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+    m->run(m->work, m->n);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+    return ((double)(after.tv_sec - before.tv_sec) * 1e9 + (double)(after.tv_nsec - before.tv_nsec)) / m->n;
+}
+
+static void *run_one(void *arg)
+{
+    struct runner *runner = arg;
+    pthread_barrier_wait(&runner->pair->start);
+    runner->pair->ns[runner->which] = cpu_ns_each(&runner->pair->measured[runner->which]);
+    return NULL;
+}
+
+static double both_ns_each(void *arg)
+{
+    struct pair *pair = arg;
+    struct runner runners[2] = {{pair, 0}, {pair, 1}};
+    pthread_t threads[2];
+    pthread_barrier_init(&pair->start, NULL, 2);
+    for (int i = 0; i < 2; i++)
+        pthread_create(&threads[i], NULL, run_one, &runners[i]);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&pair->start);
+    return pair->ns[0] > pair->ns[1] ? pair->ns[0] : pair->ns[1];
+}
+
+static void two_threads(const char *what, struct work *a, struct work *b, void (*run)(struct work *, int))
+{
+    struct pair pair = {.measured = {{run, a, REPEATS}, {run, b, REPEATS}}};
+    struct measured alone = {run, a, REPEATS};
+    double both, one;
+    bench_against(both_ns_each, &pair, cpu_ns_each, &alone, &both, &one);
+    bench_row(what, both, one, "ns", "1.5x");
+}
+
+static void bench_threads(struct work *w)
+{
+    static struct link other;
+    struct work b = *w, own = *w;
+    b.link = own.link = &other;
+    other.server = w->link->server;
+    own.name = "78";
+    own.nodeid = lookup(&other, FUSE_ROOT_ID, "78");
+    own.fh = open_file(&other, own.nodeid, O_RDWR);
+    bench_title("two threads, processor time of each; floor: one of them alone");
+    two_threads("READ, each its own file", w, &own, do_read);
+    two_threads("READ, the same handle", w, &b, do_read);
+    two_threads("LOOKUP, each its own file", w, &own, do_lookup);
+    two_threads("LOOKUP, the same file", w, &b, do_lookup);
+}
+
 static void bench_server_alone(void)
 {
     static struct link link;
@@ -516,6 +589,7 @@ static void bench_server_alone(void)
     against("GETATTR", &w, do_getattr, floor_message, REPEATS, "< 500 ns");
     against("READ 4 KiB", &w, do_read, floor_message, REPEATS, "< 500 ns");
     against("WRITE 4 KiB", &w, do_write, floor_message, REPEATS, "< 500 ns");
+    bench_threads(&w);
     oriel_fuse_server_destroy(link.server);
 }
 
