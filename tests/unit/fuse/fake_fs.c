@@ -999,6 +999,14 @@ void fake_fs_report_to(struct fake_fs *fake, struct fake_account *account)
     fake->account = account;
 }
 
+void fake_fs_set_attr_flags(struct fake_fs *fake, uint32_t flags)
+{
+    lock(fake);
+    for (struct fake_name *n = fake->root->names; n != NULL; n = n->next)
+        n->inode->attr.flags = flags;
+    unlock(fake, 0);
+}
+
 uint64_t fake_fs_add_file(struct fake_fs *fake, const char *name, const void *data, size_t len)
 {
     lock(fake);

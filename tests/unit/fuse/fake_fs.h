@@ -100,6 +100,8 @@ void fake_fs_report_to(struct fake_fs *fake, struct fake_account *account);
 /* Adds to the tree as the host would, without the server. Returns the inode number. */
 uint64_t fake_fs_add_file(struct fake_fs *fake, const char *name, const void *data, size_t len);
 uint64_t fake_fs_add_folder(struct fake_fs *fake, const char *name);
+/* ORIEL_FS_ATTR_* of the root's children from now on. */
+void fake_fs_set_attr_flags(struct fake_fs *fake, uint32_t flags);
 /* Functions that a test takes away or changes, before the server is made. */
 struct oriel_fs_ops *fake_fs_ops(struct fake_fs *fake);
 

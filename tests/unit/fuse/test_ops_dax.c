@@ -208,6 +208,26 @@ static void without_a_window(void **state)
     assert_int_equal(client_call(&rig->client, FUSE_REMOVEMAPPING, rig->file, &none, sizeof(none)), -ENOSYS);
 }
 
+static uint32_t attr_flags(struct rig *rig)
+{
+    struct wire_entry_out entry;
+    assert_int_equal(client_lookup(&rig->client, FUSE_ROOT_ID, "file", &entry), 0);
+    return entry.attr.flags;
+}
+
+/* "Use DAX for this file" and "a mount begins here" are said to guests that agreed to hear it only. */
+static void attributes_carry_what_was_agreed_on(void **state)
+{
+    struct dax_rig *d = *state;
+    struct rig *rig = d->rig;
+    fake_fs_set_attr_flags(rig->fake, ORIEL_FS_ATTR_SUBMOUNT | ORIEL_FS_ATTR_DAX);
+    assert_int_equal(attr_flags(rig), FUSE_ATTR_SUBMOUNT | FUSE_ATTR_DAX);
+    client_init_with(&rig->client, CLIENT_ALL_FLAGS & ~FUSE_SUBMOUNTS);
+    assert_int_equal(attr_flags(rig), FUSE_ATTR_DAX);
+    client_init_with(&rig->client, CLIENT_ALL_FLAGS & ~FUSE_HAS_INODE_DAX);
+    assert_int_equal(attr_flags(rig), FUSE_ATTR_SUBMOUNT);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -219,6 +239,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_longest_removal, setup, teardown),
         cmocka_unit_test_setup_teardown(a_removal_whose_count_lies, setup, teardown),
         cmocka_unit_test_setup_teardown(a_session_ends_with_its_mappings, setup, teardown),
+        cmocka_unit_test_setup_teardown(attributes_carry_what_was_agreed_on, setup, teardown),
         cmocka_unit_test(a_read_only_share_is_never_mapped_writable),
         cmocka_unit_test_setup_teardown(without_a_window, rig_setup, rig_teardown),
     };
