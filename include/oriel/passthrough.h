@@ -95,6 +95,18 @@ struct oriel_passthrough_options {
  */
 int oriel_passthrough_create(const struct oriel_passthrough_options *options, struct oriel_fs *out);
 
+struct oriel_passthrough_stats {
+    uint64_t descriptors;      /* held now: cached ones, open files and folders, lock owners */
+    uint64_t descriptor_limit; /* opens beyond it are -ENFILE; calls in progress may pass it for a moment */
+    uint64_t lock_owners;      /* of the guest that have POSIX locks, or had and did not close the file yet */
+    bool file_handles;         /* inodes of the shared folder's mount are file handles */
+    bool fenced;               /* work is on a private copy of the mount */
+};
+
+/* How the back-end is doing. Any thread. fs is what oriel_passthrough_create() gave; also after a server took it
+ * over, as long as that lives. -EINVAL: fs is another back-end. */
+int oriel_passthrough_get_stats(const struct oriel_fs *fs, struct oriel_passthrough_stats *out);
+
 /* True when the process may use switch_credentials: the effective capabilities SETUID and SETGID. */
 bool oriel_passthrough_can_switch_credentials(void);
 

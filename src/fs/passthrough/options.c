@@ -248,6 +248,21 @@ int oriel_passthrough_create(const struct oriel_passthrough_options *options, st
     return 0;
 }
 
+int oriel_passthrough_get_stats(const struct oriel_fs *fs, struct oriel_passthrough_stats *out)
+{
+    if (fs->ops != &passthrough_ops)
+        return -EINVAL;
+    struct passthrough *pt = fs->fs;
+    *out = (struct oriel_passthrough_stats){
+        .descriptors = pt->budget.used,
+        .descriptor_limit = pt->budget.limit,
+        .lock_owners = pt->lock_owner_count,
+        .file_handles = pt->root_mount.file_handles,
+        .fenced = pt->fenced,
+    };
+    return 0;
+}
+
 bool oriel_passthrough_can_switch_credentials(void)
 {
     return creds_can_switch();

@@ -114,6 +114,8 @@ static void descriptors_come_back(void **state)
     host_file(rig, "file", "x");
     assert_int_equal(mkdir(on_host(rig, "sub"), 0755), 0);
     unsigned before = open_descriptors();
+    struct oriel_passthrough_stats stats_before, stats;
+    assert_int_equal(oriel_passthrough_get_stats(&rig->fs, &stats_before), 0);
     for (int i = 0; i < 100; i++) {
         void *file = rig_lookup(rig, rig->root, "file"), *sub = rig_lookup(rig, rig->root, "sub");
         void *a = rig_open(rig, file, O_RDONLY), *b = rig_open(rig, file, O_RDWR);
@@ -130,6 +132,8 @@ static void descriptors_come_back(void **state)
         rig_close(rig, sub);
     }
     assert_int_equal(open_descriptors(), before);
+    assert_int_equal(oriel_passthrough_get_stats(&rig->fs, &stats), 0);
+    assert_int_equal(stats.descriptors, stats_before.descriptors);
 }
 
 static void a_used_up_budget_is_enfile_and_gives_way(void **state)
@@ -149,6 +153,9 @@ static void a_used_up_budget_is_enfile_and_gives_way(void **state)
         handles[opened++] = handle;
     assert_int_equal(err, -ENFILE);
     assert_true(opened >= 12 && opened < 24);
+    struct oriel_passthrough_stats stats;
+    assert_int_equal(oriel_passthrough_get_stats(&rig->fs, &stats), 0);
+    assert_true(stats.descriptors == 24 && stats.descriptor_limit == 24 && stats.lock_owners == 0);
     struct oriel_fs_entry entry;
     struct oriel_fs_opened created;
     struct stat st;
