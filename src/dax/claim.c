@@ -68,20 +68,31 @@ static void back_off(_Atomic uint64_t *word, uint64_t claimed)
     }
 }
 
+/*
+ * After a claim was won: the gate has been open all the time since `before` was read. If it was closed and opened
+ * again, the word may have been rewritten under our claim, which then is none.
+ */
+static inline bool gate_stayed_open(struct oriel_dax *dax, uint64_t before)
+{
+    return __builtin_expect(((atomic_load(&dax->phase) ^ before) & ~PHASE_SAVING) == 0, 1);
+}
+
 void claim_first(struct oriel_dax *dax, uint64_t block)
 {
     _Atomic uint64_t *word = &dax->words[block];
     mark_chunk_used(dax, block);
     for (;;) {
-        uint64_t seen;
-        if (atomic_load_explicit(&dax->phase, memory_order_relaxed) & PHASE_GATE)
+        uint64_t seen, phase = atomic_load(&dax->phase);
+        if (phase & PHASE_GATE) {
             wait_for_gate(dax);
+            continue;
+        }
         if (!try_claim(word, &seen)) {
             if (seen & WORD_CLAIMED)
                 wait_for_block(dax, word, seen, true);
             continue;
         }
-        if (__builtin_expect(!(atomic_load(&dax->phase) & PHASE_GATE), 1))
+        if (gate_stayed_open(dax, phase))
             return;
         back_off(word, seen | WORD_CLAIMED);
     }
@@ -89,10 +100,12 @@ void claim_first(struct oriel_dax *dax, uint64_t block)
 
 bool claim_try(struct oriel_dax *dax, uint64_t block, uint64_t seen)
 {
+    uint64_t phase = atomic_load(&dax->phase);
     mark_chunk_used(dax, block);
-    if (!atomic_compare_exchange_strong(&dax->words[block], &seen, seen | WORD_CLAIMED))
+    if ((phase & PHASE_GATE) ||
+        !atomic_compare_exchange_strong(&dax->words[block], &seen, seen | WORD_CLAIMED))
         return false;
-    if (__builtin_expect(!(atomic_load(&dax->phase) & PHASE_GATE), 1))
+    if (gate_stayed_open(dax, phase))
         return true;
     back_off(&dax->words[block], seen | WORD_CLAIMED);
     return false;
@@ -166,6 +179,7 @@ void gate_close(struct oriel_dax *dax)
 
 void gate_open(struct oriel_dax *dax)
 {
-    atomic_fetch_and(&dax->phase, ~PHASE_GATE);
+    /* GATE off and one epoch on, in one step: nobody else changes the word while we have the maintenance lock. */
+    atomic_fetch_add(&dax->phase, PHASE_EPOCH_ONE - PHASE_GATE);
     wake_all(&dax->phase);
 }

@@ -55,7 +55,7 @@ struct counter_shard {
 /* The phase word: what concerns the whole window. */
 #define PHASE_GATE      (UINT64_C(1) << 0) /* one thread has the window for itself: claim nothing */
 #define PHASE_SAVING    (UINT64_C(1) << 1) /* a picture is being taken: keep what you change */
-#define PHASE_EPOCH_ONE (UINT64_C(1) << 2) /* counts the pictures */
+#define PHASE_EPOCH_ONE (UINT64_C(1) << 2) /* counts the pictures and the times the gate was opened */
 
 /* Blocks share a flag that says whether one of them was ever used, so that walks skip empty parts. */
 #define CHUNK_SHIFT 9
