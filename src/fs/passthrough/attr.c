@@ -197,7 +197,7 @@ int pt_setattr(void *fs, const oriel_fs_caller *caller, void *inode, void *handl
 int pt_access(void *fs, const oriel_fs_caller *caller, void *inode, uint32_t mask)
 {
     struct passthrough *pt = fs;
-    cleanup_fd_ref struct fd_ref ref;
+    cleanup_fd_ref struct fd_ref ref = {.kind = FD_REF_NONE};
     struct passthrough *scope cleanup_rights = pt;
     if (mask & ~(uint32_t)(R_OK | W_OK | X_OK))
         return -EINVAL;
@@ -216,7 +216,7 @@ int pt_access(void *fs, const oriel_fs_caller *caller, void *inode, uint32_t mas
 int pt_statfs(void *fs, void *inode, struct oriel_fs_statfs *out)
 {
     struct passthrough *pt = fs;
-    cleanup_fd_ref struct fd_ref ref;
+    cleanup_fd_ref struct fd_ref ref = {.kind = FD_REF_NONE};
     struct passthrough *scope cleanup_rights = pt;
     int err = inode_fd(pt, inode, &ref);
     if (err != 0)
@@ -241,7 +241,7 @@ ssize_t pt_readlink(void *fs, const oriel_fs_caller *caller, void *inode, char *
 {
     (void)caller;
     struct passthrough *pt = fs;
-    cleanup_fd_ref struct fd_ref ref;
+    cleanup_fd_ref struct fd_ref ref = {.kind = FD_REF_NONE};
     struct passthrough *scope cleanup_rights = pt;
     if (!inode_is(inode, S_IFLNK))
         return -EINVAL;
