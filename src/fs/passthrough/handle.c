@@ -48,6 +48,23 @@ static void detach(struct passthrough *pt, struct pt_handle *handle)
     pthread_mutex_unlock(lock);
 }
 
+void handles_leave(struct passthrough *pt, struct pt_inode *inode)
+{
+    if (inode->handles == NULL)
+        return;
+    pthread_mutex_t *lock = inode_lock(pt, inode);
+    pthread_mutex_lock(lock);
+    struct pt_handle *handle = inode->handles;
+    inode->handles = NULL;
+    while (handle != NULL) {
+        struct pt_handle *next = handle->next;
+        handle->inode = NULL;
+        handle->next = handle->previous = NULL;
+        handle = next;
+    }
+    pthread_mutex_unlock(lock);
+}
+
 struct pt_handle *handle_borrow(struct passthrough *pt, struct pt_inode *inode)
 {
     if (inode->handles == NULL)

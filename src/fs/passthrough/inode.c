@@ -424,6 +424,7 @@ void pt_inode_close(void *fs, void *inode_arg)
     struct pt_inode *inode = inode_arg;
     if (inode == pt->root)
         return;
+    handles_leave(pt, inode);
     locks_drop_inode(pt, inode);
     location_forget(pt, inode);
     inode_put(pt, inode);
