@@ -24,12 +24,17 @@ static int get_flags(int fd, void *arg_out, size_t *out_size)
     return 0;
 }
 
+/* As set_attributes(): whether new files take over the project is the host's to say. */
 static int set_flags(int fd, const void *arg_in, size_t in_size)
 {
-    int flags;
+    int flags, now = 0;
     if (in_size < sizeof(flags))
         return -EINVAL;
     memcpy(&flags, arg_in, sizeof(flags));
+    if (ioctl(fd, FS_IOC_GETFLAGS, &now) != 0)
+        return -errno;
+    if ((flags ^ now) & FS_PROJINHERIT_FL)
+        return -EPERM;
     return ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0 ? 0 : -errno;
 }
 
