@@ -62,7 +62,8 @@ struct oriel_fs_entry {
 
 /* Who asks. */
 struct oriel_fs_caller {
-    uint32_t uid, gid, pid; /* (uint32_t)-1 = not told (FUSE_ALLOW_IDMAP): act with the server's own rights */
+    uint32_t uid, gid, pid; /* (uint32_t)-1 = not told (FUSE_ALLOW_IDMAP): act with the server's own rights,
+                               but never to make a file that belongs to the server */
     const uint32_t *groups; /* supplementary groups sent with the request; NULL when none were sent */
     size_t group_count;
     const char *security_name; /* label for a new inode (FUSE_SECURITY_CTX), or NULL */

@@ -67,7 +67,8 @@ struct oriel_passthrough_options {
                            reserve: for one back-end in the process, several share it by saying so here */
     struct oriel_trace *trace;
     /* With switch_credentials: every operation on names, attributes and opens acts as the caller, so that the
-     * host checks permissions again. Groups are those sent with the request. */
+     * host checks permissions again. Groups are those sent with the request. A request that does not tell its
+     * caller is -EPERM, so the server's posix_acl, which lets guests leave it out, does not go with it. */
     bool enforce_credentials;
     /* A call may return with the thread's credentials and umask still switched, and its working folder changed,
      * which saves switching back and forth. For threads that do nothing else;

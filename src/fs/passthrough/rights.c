@@ -10,12 +10,26 @@
 #define NOT_TOLD   UINT32_C(0xffffffff)
 #define GROUPS_MAX 65536 /* NGROUPS_MAX of the kernel */
 
+static bool is_told(const oriel_fs_caller *caller)
+{
+    return caller->uid != NOT_TOLD && caller->gid != NOT_TOLD;
+}
+
+/*
+ * A guest that does not say who asks gets the rights of the process, so where those must not be lent it has to
+ * say it: to own a new file (Linux always tells it then), and where the host checks each operation.
+ */
+static bool has_to_tell(const struct passthrough *pt, enum creds_rights rights)
+{
+    return pt->options.switch_credentials && (rights == CREDS_OWNER || pt->options.enforce_credentials);
+}
+
 static enum creds_rights rights_of(const struct passthrough *pt, const oriel_fs_caller *caller,
                                    enum creds_rights rights)
 {
     if (rights == CREDS_KILL && !pt->can_keep_sgid)
         rights = CREDS_OWN;
-    bool told = caller != NULL && caller->uid != NOT_TOLD && caller->gid != NOT_TOLD;
+    bool told = caller != NULL && is_told(caller);
     if (pt->options.switch_credentials && told) {
         if (pt->options.enforce_credentials)
             return CREDS_CALLER;
@@ -60,6 +74,8 @@ static int enter_as(const struct passthrough *pt, const oriel_fs_caller *caller,
 
 int rights_begin(struct passthrough *pt, const oriel_fs_caller *caller, enum creds_rights rights)
 {
+    if (caller != NULL && !is_told(caller) && has_to_tell(pt, rights))
+        return -EPERM;
     rights = rights_of(pt, caller, rights);
     if (rights == CREDS_OWNER || rights == CREDS_CALLER)
         return enter_as(pt, caller, rights);

@@ -109,8 +109,9 @@ static void a_caller_that_is_not_told_is_the_process(void **state)
     struct rig *rig = RIG(state);
     const oriel_fs_caller nobody_told = {.uid = UINT32_MAX, .gid = UINT32_MAX};
     struct oriel_fs_entry entry;
-    rig_close(rig, create_as(rig, &nobody_told, rig->root, "file", 0666, 0, &entry));
-    assert_true(entry.attr.uid == 0 && entry.attr.gid == 0);
+    host_file(rig, "file", "x");
+    assert_int_equal(rig->fs.ops->unlink(rig->fs.fs, &nobody_told, rig->root, "file"), 0);
+    assert_int_equal(rig->fs.ops->mkdir(rig->fs.fs, &nobody_told, rig->root, "d", 0755, 0, &entry), -EPERM);
 }
 
 static void a_setgid_folder_hands_its_group_on(void **state)
