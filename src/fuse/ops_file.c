@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <linux/falloc.h>
-
 #include "base/checked.h"
 #include "fuse/ops.h"
 
@@ -171,15 +169,11 @@ int op_fsync(struct request *r)
     return rc;
 }
 
-#define FALLOCATE_MODES                                                                                      \
-    (FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_COLLAPSE_RANGE |          \
-     FALLOC_FL_INSERT_RANGE | FALLOC_FL_UNSHARE_RANGE)
-
 int op_fallocate(struct request *r)
 {
     const struct oriel_fs *fs = &r->server->fs;
     const struct wire_fallocate_in *in = request_args(r, sizeof(*in));
-    if ((in->mode & ~(uint32_t)FALLOCATE_MODES) != 0)
+    if ((in->mode & ~FUSE_FALLOCATE_MODES) != 0)
         return -EOPNOTSUPP;
     if (in->length == 0)
         return request_bad(r, -EINVAL);

@@ -2,8 +2,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include <linux/fs.h>
-
 #include "base/checked.h"
 #include "fuse/ops.h"
 
@@ -45,12 +43,11 @@ struct ioctl_rule {
     bool modifies;
 };
 
-/* FS_IOC_GETFLAGS and SETFLAGS, FS_IOC_FSGETXATTR and FSSETXATTR (28 bytes). */
 static const struct ioctl_rule ioctl_rules[] = {
-    {FS_IOC_GETFLAGS, FS_IOC32_GETFLAGS, FS_IOC_GETFLAGS, 0, 4, false},
-    {FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_SETFLAGS, 4, 0, true},
-    {FS_IOC_FSGETXATTR, FS_IOC_FSGETXATTR, FS_IOC_FSGETXATTR, 0, sizeof(struct fsxattr), false},
-    {FS_IOC_FSSETXATTR, FS_IOC_FSSETXATTR, FS_IOC_FSSETXATTR, sizeof(struct fsxattr), 0, true},
+    {FUSE_IOC_GETFLAGS, FUSE_IOC32_GETFLAGS, FUSE_IOC_GETFLAGS, 0, 4, false},
+    {FUSE_IOC_SETFLAGS, FUSE_IOC32_SETFLAGS, FUSE_IOC_SETFLAGS, 4, 0, true},
+    {FUSE_IOC_FSGETXATTR, FUSE_IOC_FSGETXATTR, FUSE_IOC_FSGETXATTR, 0, FUSE_FSXATTR_SIZE, false},
+    {FUSE_IOC_FSSETXATTR, FUSE_IOC_FSSETXATTR, FUSE_IOC_FSSETXATTR, FUSE_FSXATTR_SIZE, 0, true},
 };
 
 static const struct ioctl_rule *find_rule(uint32_t cmd)
