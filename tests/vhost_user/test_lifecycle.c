@@ -350,16 +350,22 @@ static bool works_on_files(void)
     return fe_fuse(&fe, 1, FUSE_UNLINK, 1, "g", 2, NULL, NULL) == 0;
 }
 
+/* The case's arguments come before those of the command line, which turn seccomp off for a sanitizer's build. */
 static bool in_sandbox(const char *const *arguments)
 {
-    for (int i = 0; i < 4; i++)
-        daemon_.extra[i] = arguments[i];
+    struct daemon as_given = daemon_;
+    int n = 0;
+    for (; n < 4 && arguments[n] != NULL; n++)
+        daemon_.extra[n] = arguments[n];
+    for (int i = 0; as_given.extra[i] != NULL && n < 23; i++)
+        daemon_.extra[n++] = as_given.extra[i];
+    daemon_.extra[n] = NULL;
     bool ok = serve(false) && works_on_files();
     if (ok) {
         fe_close(&fe);
         ok = exits_with(0);
     }
-    daemon_.extra[0] = NULL;
+    memcpy(daemon_.extra, as_given.extra, sizeof(daemon_.extra));
     return ok;
 }
 
