@@ -56,6 +56,8 @@ def skips_need_reasons():
     expect(report("1..1\nok 1 - a # SKIP\n"), (0, 1, 0))
     expect(report("1..0 # SKIP no fuse here\n"), (0, 0, 1))
     expect(report("1..1\nnot ok 1 - a # SKIP not an excuse\n"), (0, 1, 0))
+    expect(report("1..1\nno fuse here\nnot ok 1 # SKIP a\n"), (0, 0, 1))
+    expect(report("1..1\nnot ok 1 # SKIP a\n"), (0, 1, 0))
 
 
 def reasons_of_failures():
