@@ -193,8 +193,9 @@ int fs_device_start(struct fs_device *device, struct vm_error *error)
 
 void fs_device_join(struct fs_device *device)
 {
-    if (device->server != NULL)
-        oriel_fuse_server_interrupt(device->server);
+    /* What a queue has handed to the pool works on the queue and on guest memory until it is done. */
+    for (uint16_t i = 0; i < device->queue_count; i++)
+        oriel_virtio_fs_queue_stop(device->virtio, i, NULL);
     for (uint16_t i = 0; i < device->queue_count; i++) {
         if (device->queues[i].thread_started)
             pthread_join(device->queues[i].thread, NULL);

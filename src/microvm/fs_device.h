@@ -77,7 +77,8 @@ int fs_devices_connect_memory(struct fs_device *devices, size_t count, const str
 /* Starts the queue threads, before the vCPUs. They end by themselves when the machine stops. */
 int fs_device_start(struct fs_device *device, struct vm_error *error);
 
-/* Waits for the queue threads. The machine is stopping or was never started. */
+/* Waits for the requests in flight and the queue threads. The machine is stopping or was never started, its vCPUs
+ * are gone. */
 void fs_device_join(struct fs_device *device);
 
 /* The vCPUs and the queue threads are gone; the machine's memory slots are, too (vm_destroy()). */
