@@ -4,8 +4,11 @@
 #include <getopt.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "cli/args.h"
 #include "microvm/layout.h"
+
+#define WINDOW_COST_DIVISOR 64
 
 const char run_usage[] =
     "usage: oriel run --share DIR:TAG[,dax=SIZE][,ro] [OPTION…] [--] [COMMAND [ARGUMENT…]]\n"
@@ -133,6 +136,24 @@ static int take_option(int code, const char *text, struct run_options *options, 
     }
 }
 
+/* The guest keeps 64 bytes about every 4 KiB of a window; without memory for the rest it would not even boot. */
+static int check_window_cost(const struct run_options *options, struct vm_error *error)
+{
+    uint64_t windows = 0;
+    for (size_t i = 0; i < options->share_count; i++) {
+        if (!checked_add_u64(windows, options->shares[i].window_len, &windows))
+            windows = UINT64_MAX;
+    }
+    uint64_t cost = windows / WINDOW_COST_DIVISOR;
+    if (cost <= options->mem / 2)
+        return 0;
+    return vm_fail(error, -EINVAL,
+                   "the DAX windows would take %llu MiB of the guest's %llu MiB of memory; give more with "
+                   "--mem or take a "
+                   "smaller dax=",
+                   (unsigned long long)(cost / LAYOUT_MIB), (unsigned long long)(options->mem / LAYOUT_MIB));
+}
+
 static int bad_option(int code, const char *word, struct vm_error *error)
 {
     if (code == ':')
@@ -152,6 +173,8 @@ int run_options_parse(int argc, char **argv, struct run_options *options, struct
         else
             err = take_option(code, optarg, options, error);
     }
+    if (err == 0)
+        err = check_window_cost(options, error);
     if (err != 0) {
         run_options_destroy(options);
         return err;

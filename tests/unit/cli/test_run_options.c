@@ -70,6 +70,16 @@ static void every_option_is_taken(void **state)
     drop(&p);
 }
 
+static void a_window_may_take_half_the_memory(void **state)
+{
+    (void)state;
+    struct parsed p;
+    assert_int_equal(parse(&p, "--share|/tmp:a,dax=32G"), 0);
+    drop(&p);
+    assert_int_equal(parse(&p, "--mem|2G|--share|/tmp:a,dax=64G"), 0);
+    drop(&p);
+}
+
 static void a_command_may_look_like_an_option(void **state)
 {
     (void)state;
@@ -110,6 +120,8 @@ static void bad_options_are_refused_with_advice(void **state)
     refuse("--share|/tmp", "DIR:TAG");
     refuse("--share|/tmp:a|--share|/:a", "'a'");
     refuse("--help=1", "--help=1");
+    refuse("--share|/tmp:a,dax=64G", "1024 MiB of the guest's 1024 MiB");
+    refuse("--share|/tmp:a,dax=16G|--share|/:b,dax=32G", "--mem");
 }
 
 static void shares_have_a_bound(void **state)
@@ -130,6 +142,7 @@ int main(void)
         cmocka_unit_test(a_command_may_look_like_an_option),
         cmocka_unit_test(bad_options_are_refused_with_advice),
         cmocka_unit_test(shares_have_a_bound),
+        cmocka_unit_test(a_window_may_take_half_the_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
