@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/checked.h"
 #include "fuse/wire.h"
@@ -146,7 +147,7 @@ static int add_root(struct node_table *table)
 static uint64_t random_seed(void)
 {
     uint64_t seed;
-    if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed)) {
+    if (getentropy(&seed, sizeof(seed)) != 0) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
         seed = (uint64_t)now.tv_nsec << 20 ^ (uint64_t)now.tv_sec;
