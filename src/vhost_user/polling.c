@@ -39,11 +39,12 @@ void polling_miss(struct polling *polling)
         polling->patience *= 2;
 }
 
-void polling_slept(struct polling *polling, uint64_t ns)
+void polling_slept(struct polling *polling, uint32_t count, uint64_t ns)
 {
-    if (ns > polling->max_ns || polling->credit > 0)
+    if (ns / count > polling->max_ns || polling->credit > 0)
         return;
-    if (++polling->sleeps < polling->patience)
+    polling->sleeps += count;
+    if (polling->sleeps < polling->patience)
         return;
     polling->sleeps = 0;
     polling->credit = CREDIT_TRIAL;

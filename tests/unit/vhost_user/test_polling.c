@@ -15,7 +15,7 @@ static void off_never_polls(void **state)
     struct polling p;
     polling_init(&p, ORIEL_POLL_OFF, MAX_NS);
     for (int i = 0; i < 100000; i++) {
-        polling_slept(&p, 100);
+        polling_slept(&p, 1, 100);
         assert_int_equal(polling_budget(&p), 0);
     }
 }
@@ -39,7 +39,7 @@ static void auto_begins_after_short_sleeps(void **state)
     assert_int_equal(polling_budget(&p), 0);
     int sleeps = 0;
     while (polling_budget(&p) == 0 && sleeps < 1000) {
-        polling_slept(&p, 1000);
+        polling_slept(&p, 1, 1000);
         sleeps++;
     }
     assert_true(sleeps > 1 && sleeps < 100);
@@ -51,7 +51,7 @@ static void auto_stays_asleep_after_long_sleeps(void **state)
     struct polling p;
     polling_init(&p, ORIEL_POLL_AUTO, MAX_NS);
     for (int i = 0; i < 100000; i++) {
-        polling_slept(&p, MAX_NS + 1);
+        polling_slept(&p, 1, MAX_NS + 1);
         assert_int_equal(polling_budget(&p), 0);
     }
 }
@@ -68,7 +68,7 @@ static void auto_gives_up_where_polls_fail(void **state)
             polling_miss(&p);
             polls++;
         }
-        polling_slept(&p, 2000);
+        polling_slept(&p, 1, 2000);
     }
     assert_true(polls > 0);
     assert_true(polls < requests / 1000);
@@ -80,7 +80,7 @@ static void auto_keeps_polling_while_that_succeeds(void **state)
     struct polling p;
     polling_init(&p, ORIEL_POLL_AUTO, MAX_NS);
     while (polling_budget(&p) == 0)
-        polling_slept(&p, 1000);
+        polling_slept(&p, 1, 1000);
     for (int i = 0; i < 1000; i++) {
         assert_int_equal(polling_budget(&p), MAX_NS);
         polling_hit(&p);
@@ -105,17 +105,17 @@ static void success_restores_patience(void **state)
     for (int i = 0; i < 100000; i++) {
         if (polling_budget(&p) > 0)
             polling_miss(&p);
-        polling_slept(&p, 1000);
+        polling_slept(&p, 1, 1000);
     }
     while (polling_budget(&p) == 0)
-        polling_slept(&p, 1000);
+        polling_slept(&p, 1, 1000);
     for (int i = 0; i < 100; i++)
         polling_hit(&p);
     while (polling_budget(&p) != 0)
         polling_miss(&p);
     int sleeps = 0;
     while (polling_budget(&p) == 0 && sleeps < 10000) {
-        polling_slept(&p, 1000);
+        polling_slept(&p, 1, 1000);
         sleeps++;
     }
     assert_true(sleeps < 100);
