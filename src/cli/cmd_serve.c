@@ -135,6 +135,7 @@ static int create_server(struct service *service)
         .no_readdirplus = options->no_readdirplus,
         .posix_locks = options->posix_lock,
         .flock_locks = options->flock,
+        .max_lock_waiters = options->lock_waiters,
         .xattr = options->xattr,
         .posix_acl = options->posix_acl,
         .security_label = options->security_label,

@@ -629,6 +629,19 @@ static uint16_t cores(void)
     return (uint16_t)(count < 1 ? 1 : count > 64 ? 64 : count);
 }
 
+/*
+ * Who waits for a lock keeps a thread, and who holds it may need another one (fsync, a read from the disk) to get
+ * to the end of what it locks. So half of the threads at most wait, and with locks there are two.
+ */
+static void share_out_pool(struct serve_options *o)
+{
+    if (!o->pool_set || (!o->posix_lock && !o->flock))
+        return;
+    if (o->pool_size < 2)
+        o->pool_size = 2;
+    o->lock_waiters = o->pool_size / 2;
+}
+
 bool serve_options_parse(struct serve_options *options, int argc, char **argv)
 {
     *options = (struct serve_options){.fd = -1, .log_level = SERVE_LOG_INFO};
@@ -638,6 +651,7 @@ bool serve_options_parse(struct serve_options *options, int argc, char **argv)
     }
     if (options->queues == 0)
         options->queues = cores();
+    share_out_pool(options);
     options->sandbox.file_handles = options->file_handles != ORIEL_FILE_HANDLES_NEVER;
     return check(options);
 }

@@ -34,6 +34,7 @@ struct serve_options {
     enum oriel_file_handles file_handles;
     bool pool_set;
     unsigned pool_size;
+    uint32_t lock_waiters; /* 0: the server's default */
     uint16_t queues;
     enum oriel_poll_mode poll;
     bool rlimit_set;
