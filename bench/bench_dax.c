@@ -64,14 +64,14 @@ struct worker {
 static void *work(void *arg)
 {
     struct worker *w = arg;
-    uint64_t start = bench_now();
+    uint64_t start = bench_cpu();
     for (uint64_t i = 0; i < PAIRS; i++) {
         struct oriel_dax_range range = {(w->first + i * 97 % w->count) * SLOT, SLOT};
         int err = oriel_dax_setup(w->dax, 1, 0, SLOT, range.moffset, ORIEL_DAX_READ);
         err |= oriel_dax_remove(w->dax, &range, 1);
         BENCH_KEEP(err);
     }
-    w->ns = (double)(bench_now() - start) / PAIRS;
+    w->ns = (double)(bench_cpu() - start) / PAIRS;
     return NULL;
 }
 
@@ -130,7 +130,7 @@ struct faulter {
 static void *fault_many(void *arg)
 {
     struct faulter *f = arg;
-    uint64_t at = 0, start = bench_now();
+    uint64_t at = 0, start = bench_cpu();
     int sum = 0;
     for (uint64_t i = 0; i < FAULTS; i++) {
         sum += oriel_dax_fault(f->dax, f->base + at, ORIEL_DAX_READ);
@@ -138,7 +138,7 @@ static void *fault_many(void *arg)
         at = at >= f->span ? at - f->span : at;
     }
     BENCH_KEEP(sum);
-    f->ns = (double)(bench_now() - start) / FAULTS;
+    f->ns = (double)(bench_cpu() - start) / FAULTS;
     return NULL;
 }
 
@@ -182,9 +182,179 @@ static void bench_faults(void)
     oriel_dax_destroy(dax);
 }
 
+/* ---- save and load ---- */
+
+struct saver {
+    struct oriel_dax *dax;
+    unsigned char *blob, *copy;
+    size_t size;
+    uint64_t repeats;
+};
+
+static double save_once(void *arg)
+{
+    struct saver *s = arg;
+    size_t written;
+    int err = 0;
+    uint64_t start = bench_cpu();
+    for (uint64_t i = 0; i < s->repeats; i++)
+        err |= oriel_dax_save(s->dax, s->blob, s->size, &written);
+    if (err != 0)
+        abort();
+    return (double)(bench_cpu() - start) / 1000 / (double)s->repeats;
+}
+
+static double load_once(void *arg)
+{
+    struct saver *s = arg;
+    int err = 0;
+    uint64_t start = bench_cpu();
+    for (uint64_t i = 0; i < s->repeats; i++)
+        err |= oriel_dax_load(s->dax, s->blob, s->size);
+    if (err != 0)
+        abort();
+    return (double)(bench_cpu() - start) / 1000 / (double)s->repeats;
+}
+
+static double copy_once(void *arg)
+{
+    struct saver *s = arg;
+    uint64_t start = bench_cpu();
+    for (uint64_t i = 0; i < s->repeats; i++) {
+        memcpy(s->copy, s->blob, s->size);
+        BENCH_KEEP(s->copy);
+    }
+    return (double)(bench_cpu() - start) / 1000 / (double)s->repeats;
+}
+
+/* What the longest of many setup + remove pairs takes, while another thread saves, or does not. */
+struct latency {
+    struct oriel_dax *dax;
+    uint64_t first;
+    _Atomic bool stop;
+    double *samples; /* nanoseconds */
+    size_t count;
+};
+
+static void *save_on_and_on(void *arg)
+{
+    struct saver *s = arg;
+    size_t written;
+    while (s->repeats != 0) {
+        if (oriel_dax_save(s->dax, s->blob, s->size, &written) != 0)
+            abort();
+        s->repeats = __atomic_load_n(&s->repeats, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+static void time_pairs(struct latency *l)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        struct oriel_dax_range range = {(l->first + i * 97 % 1000) * SLOT, SLOT};
+        uint64_t start = bench_now();
+        oriel_dax_setup(l->dax, 1, 0, SLOT, range.moffset, ORIEL_DAX_READ);
+        oriel_dax_fault(l->dax, GPA + range.moffset, ORIEL_DAX_READ);
+        oriel_dax_remove(l->dax, &range, 1);
+        l->samples[i] = (double)(bench_now() - start);
+    }
+}
+
+static void bench_waiting(struct saver *s, uint64_t live)
+{
+    struct latency l = {.dax = s->dax, .first = live, .count = 1000000};
+    char what[80];
+    double p[2], worst[2];
+    l.samples = malloc(l.count * sizeof(double));
+    for (int saving = 0; saving < 2; saving++) {
+        pthread_t thread;
+        s->repeats = 1;
+        if (saving)
+            pthread_create(&thread, NULL, save_on_and_on, s);
+        time_pairs(&l);
+        if (saving) {
+            __atomic_store_n(&s->repeats, 0, __ATOMIC_RELAXED);
+            pthread_join(thread, NULL);
+        }
+        p[saving] = bench_percentile(l.samples, l.count, 99.99) / 1000;
+        worst[saving] = l.samples[l.count - 1] / 1000;
+    }
+    snprintf(what, sizeof(what), "setup+fault+remove during saves of %llu, p99.99 (floor: none)",
+             (unsigned long long)live);
+    bench_row(what, p[1], p[0], "us", "under 20 us");
+    snprintf(what, sizeof(what), "the longest of a million (floor: no save)");
+    bench_row(what, worst[1], worst[0], "us", "the scheduler's");
+    free(l.samples);
+}
+
+static void bench_saving(void)
+{
+    const uint64_t live[] = {10000, 500000};
+    bench_title("save and load (floor: memcpy of the section)");
+    for (size_t i = 0; i < 2; i++) {
+        struct saver s = {.dax = session(live[i] + 1024, 0), .repeats = live[i] > 100000 ? 3 : 200};
+        char what[80];
+        double ours, floor;
+        for (uint64_t k = 0; k < live[i]; k++)
+            oriel_dax_setup(s.dax, k % 100, k * SLOT, SLOT, k * SLOT, ORIEL_DAX_READ);
+        s.size = oriel_dax_save_size(s.dax);
+        s.blob = malloc(s.size + 4096);
+        s.copy = malloc(s.size + 4096);
+        memset(s.copy, 1, s.size);
+        bench_against(save_once, &s, copy_once, &s, &ours, &floor);
+        snprintf(what, sizeof(what), "save %llu slots", (unsigned long long)live[i]);
+        bench_row(what, ours, floor, "us", "at most 2x");
+        bench_against(load_once, &s, copy_once, &s, &ours, &floor);
+        snprintf(what, sizeof(what), "load %llu slots over as many SAVED ones", (unsigned long long)live[i]);
+        bench_row(what, ours, floor, "us", "at most 4x");
+        struct saver fresh = s;
+        fresh.dax = session(live[i] + 1024, 0);
+        fresh.repeats = 1;
+        snprintf(what, sizeof(what), "load %llu slots into a session just made", (unsigned long long)live[i]);
+        bench_row(what, load_once(&fresh), floor, "us", "");
+        oriel_dax_destroy(fresh.dax);
+        s.size += 1024;
+        bench_waiting(&s, live[i]);
+        oriel_dax_destroy(s.dax);
+        free(s.blob);
+        free(s.copy);
+    }
+}
+
+static double resident_bytes(void)
+{
+    unsigned long long pages = 0, all = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f == NULL || fscanf(f, "%llu %llu", &all, &pages) != 2)
+        abort();
+    fclose(f);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+static void bench_memory(void)
+{
+    enum { COUNT = 200000 };
+    bench_title("memory");
+    struct oriel_dax *dax = session(COUNT, 0);
+    double before = resident_bytes();
+    for (uint64_t k = 0; k < COUNT; k++)
+        oriel_dax_setup(dax, 1, k * SLOT, SLOT, k * SLOT, ORIEL_DAX_READ);
+    bench_value("a slot of 2 MiB", (resident_bytes() - before) / COUNT, "B ", "at most 64 bytes");
+    oriel_dax_destroy(dax);
+    dax = session(COUNT, 0);
+    before = resident_bytes();
+    for (uint64_t k = 0; k < COUNT; k++)
+        oriel_dax_setup(dax, 1, 0, 16384, k * 32768, ORIEL_DAX_READ);
+    bench_value("a slot of 16 KiB, 64 in a block", (resident_bytes() - before) / COUNT, "B ",
+                "at most 64 bytes");
+    oriel_dax_destroy(dax);
+}
+
 int main(void)
 {
     bench_pairs();
     bench_faults();
+    bench_saving();
+    bench_memory();
     return 0;
 }

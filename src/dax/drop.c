@@ -23,13 +23,22 @@ static bool shown_blocks(struct oriel_dax *dax, uint64_t chunk, uint64_t *first,
     return found;
 }
 
+static void mark_block_saved(struct oriel_dax *dax, uint64_t block)
+{
+    uint64_t word = claimed_word(dax, block);
+    if (word_kind(word) == WORD_FINE)
+        block_mark_saved(dax, block, 0, BLOCK_SIZE);
+    else if (word & WORD_BOUND)
+        atomic_store_explicit(&dax->words[block], word & ~WORD_BOUND, memory_order_release);
+}
+
 static int unmap_blocks(struct oriel_dax *dax, uint64_t first, uint64_t last)
 {
     uint64_t start = block_start(first), end = block_start(last) + block_length(dax, last);
     dax_count(dax, COUNT_UNMAPS, 1);
     int err = dax_unmap(dax, start, end - start);
     for (uint64_t block = first; err == 0 && block <= last; block++)
-        block_mark_saved(dax, block, 0, BLOCK_SIZE);
+        mark_block_saved(dax, block);
     return err;
 }
 
@@ -50,7 +59,7 @@ int dax_unmap_all(struct oriel_dax *dax)
 {
     int first_err = 0;
     for (uint64_t chunk = 0; chunk << CHUNK_SHIFT < dax->block_count; chunk++) {
-        uint64_t first, last;
+        uint64_t first = 0, last = 0;
         int err = shown_blocks(dax, chunk, &first, &last) ? unmap_chunk(dax, first, last) : 0;
         first_err = first_err != 0 ? first_err : err;
     }
@@ -99,11 +108,18 @@ void dax_forget_all(struct oriel_dax *dax, bool what_is_shown_too)
 {
     struct kept kept = {.next_block = UINT64_MAX};
     for (uint64_t chunk = 0; chunk << CHUNK_SHIFT < dax->block_count; chunk++) {
-        uint64_t first, last;
+        uint64_t first = 0, last = 0;
         if (!shown_blocks(dax, chunk, &first, &last))
             continue;
         for (uint64_t block = first; block <= last; block++) {
+            uint64_t word = claimed_word(dax, block);
             struct block_view view;
+            if (word_kind(word) == WORD_NONE)
+                continue;
+            if (word_kind(word) == WORD_ONE && (!(word & WORD_BOUND) || what_is_shown_too)) {
+                forget_block(dax, block);
+                continue;
+            }
             block_view(dax, block, &view);
             if (any_bound(&view) && !what_is_shown_too)
                 keep_block(dax, block, &view, &kept);

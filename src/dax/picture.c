@@ -199,6 +199,42 @@ static bool take_batch(struct oriel_dax *dax, struct picture *picture, uint64_t 
     return true;
 }
 
+/*
+ * The same for blocks that all show one slot of the same shape: nothing to decide for each, which is what makes a
+ * save of a Linux guest's window about as fast as a copy.
+ */
+static bool take_uniform(struct oriel_dax *dax, struct picture *picture, uint64_t block, uint64_t count)
+{
+    const uint64_t shape = ~(WORD_GENERATION | WORD_CLAIMED | WORD_WAITERS);
+    uint64_t words[BATCH], first, differs = 0;
+    first = words[0] = atomic_load_explicit(&dax->words[block], memory_order_acquire);
+    if ((first & (WORD_KIND | WORD_CONT | WORD_COMMIT)) != WORD_ONE)
+        return false;
+    for (uint64_t i = 1; i < count; i++) {
+        words[i] = atomic_load_explicit(&dax->words[block + i], memory_order_acquire);
+        differs |= words[i] ^ first;
+    }
+    if (differs & shape)
+        return false;
+    const uint64_t length = word_length(first, dax->granule_shift);
+    const uint64_t prot = prot_and_bound(first & WORD_WRITE, picture->with_bound && (first & WORD_BOUND));
+    const struct record *record = block_record(dax, block, first);
+    uint64_t at = block_start(block) + word_offset(first, dax->granule_shift);
+    unsigned char *out = entry_at(picture, picture->count);
+    for (uint64_t i = 0; i < count; i++, out += PICTURE_ENTRY, at += BLOCK_SIZE)
+        put_entry(out, at, length, atomic_load_explicit(&record[i].nodeid, memory_order_acquire),
+                  atomic_load_explicit(&record[i].foffset, memory_order_acquire), prot);
+    differs = 0;
+    for (uint64_t i = 0; i < count; i++)
+        differs |= words[i] ^ atomic_load_explicit(&dax->words[block + i], memory_order_relaxed);
+    if (!word_same_content(differs, 0) || atomic_load(&dax->undo_list) != NULL)
+        return false;
+    picture->count += count;
+    picture->bytes += count * length;
+    picture->bound += first & WORD_BOUND ? count : 0;
+    return true;
+}
+
 static void take_all(struct oriel_dax *dax, struct picture *picture, uint64_t epoch)
 {
     for (uint64_t block = 0, next; block < dax->block_count; block = next) {
@@ -207,7 +243,8 @@ static void take_all(struct oriel_dax *dax, struct picture *picture, uint64_t ep
             next = ((block >> CHUNK_SHIFT) + 1) << CHUNK_SHIFT;
             continue;
         }
-        if (picture->count + BATCH <= picture->room && take_batch(dax, picture, block, next - block))
+        if (picture->count + BATCH <= picture->room && (take_uniform(dax, picture, block, next - block) ||
+                                                        take_batch(dax, picture, block, next - block)))
             continue;
         for (; block < next; block++)
             take_block(dax, picture, block, epoch);

@@ -92,7 +92,7 @@ static const unsigned char *entry_at(const void *blob, uint64_t i)
     return (const unsigned char *)blob + ORIEL_DAXS_HEADER + i * ORIEL_DAXS_ENTRY;
 }
 
-struct oriel_dax_slot oriel_daxs_entry(const void *blob, uint64_t i)
+static inline struct oriel_dax_slot entry(const void *blob, uint64_t i)
 {
     const unsigned char *at = entry_at(blob, i);
     return (struct oriel_dax_slot){
@@ -102,6 +102,11 @@ struct oriel_dax_slot oriel_daxs_entry(const void *blob, uint64_t i)
         .foffset = le64_load(at + 24),
         .prot = le32_load(at + 32),
     };
+}
+
+struct oriel_dax_slot oriel_daxs_entry(const void *blob, uint64_t i)
+{
+    return entry(blob, i);
 }
 
 int oriel_dax_each_slot(struct oriel_dax *dax, int (*each)(void *opaque, const struct oriel_dax_slot *slot),
@@ -143,8 +148,8 @@ int oriel_dax_each_slot(struct oriel_dax *dax, int (*each)(void *opaque, const s
 /* ---- load: checks ---- */
 
 /* Why an entry is refused; the caller has found that something is wrong with it. */
-static int entry_error(const struct oriel_dax *dax, const struct oriel_dax_slot *slot, uint64_t before_start,
-                       uint64_t before_end, uint32_t reserved)
+static inline int entry_error(const struct oriel_dax *dax, const struct oriel_dax_slot *slot,
+                              uint64_t before_start, uint64_t before_end, uint32_t reserved)
 {
     uint64_t end;
     if (slot->len == 0)
@@ -164,13 +169,16 @@ static int entry_error(const struct oriel_dax *dax, const struct oriel_dax_slot 
     return dax->read_only && (slot->prot & ORIEL_DAX_WRITE) ? -EROFS : 0;
 }
 
-/* All entries one after the other; *bad is the first that is refused. */
+/*
+ * All entries one after the other; *bad is the first that is refused. *simple: each starts a block and fits in it, as
+ * a Linux guest's do.
+ */
 static int check_entries(const struct oriel_dax *dax, const void *blob, uint64_t count, uint64_t *sum,
-                         uint64_t *bad)
+                         uint64_t *bad, bool *simple)
 {
-    uint64_t before_start = 0, before_end = 0, bytes = 0;
+    uint64_t before_start = 0, before_end = 0, bytes = 0, other_shape = 0;
     for (uint64_t i = 0; i < count; i++) {
-        const struct oriel_dax_slot slot = oriel_daxs_entry(blob, i);
+        const struct oriel_dax_slot slot = entry(blob, i);
         int err = entry_error(dax, &slot, before_start, before_end, le32_load(entry_at(blob, i) + 36));
         if (err != 0) {
             *bad = i;
@@ -178,13 +186,16 @@ static int check_entries(const struct oriel_dax *dax, const void *blob, uint64_t
         }
         before_start = slot.moffset;
         before_end = slot.moffset + slot.len;
+        other_shape |= slot.len > BLOCK_SIZE || (slot.moffset & (BLOCK_SIZE - 1)) != 0;
         bytes += slot.len; /* cannot wrap: the entries lie side by side in the window */
     }
     *sum = bytes;
+    *simple = other_shape == 0;
     return 0;
 }
 
-static int check(const struct oriel_dax *dax, const void *blob, size_t size, struct oriel_daxs *head)
+static int check(const struct oriel_dax *dax, const void *blob, size_t size, struct oriel_daxs *head,
+                 bool *simple)
 {
     uint64_t sum = 0, bad = UINT64_MAX;
     const char *why = "head";
@@ -195,7 +206,7 @@ static int check(const struct oriel_dax *dax, const void *blob, size_t size, str
     }
     if (err == 0) {
         why = "entry";
-        err = check_entries(dax, blob, head->entry_count, &sum, &bad);
+        err = check_entries(dax, blob, head->entry_count, &sum, &bad, simple);
     }
     if (err == 0 && sum != head->mapped_bytes) {
         why = "mapped_bytes is not the sum of the lengths";
@@ -226,12 +237,9 @@ static uint64_t last_block(const struct oriel_dax_slot *slot)
 /* How many entries from i on have a piece in this block. */
 static uint64_t pieces_in(const void *blob, uint64_t count, uint64_t i, uint64_t block)
 {
-    uint64_t n = 0;
-    for (; i + n < count; n++) {
-        const struct oriel_dax_slot slot = oriel_daxs_entry(blob, i + n);
-        if (first_block(&slot) > block)
-            break;
-    }
+    uint64_t n = 1; /* entry i itself has one: it starts there or before */
+    while (i + n < count && le64_load(entry_at(blob, i + n)) >> BLOCK_SHIFT <= block)
+        n++;
     return n;
 }
 
@@ -253,6 +261,7 @@ struct loader {
     struct oriel_dax *dax;
     const void *blob;
     uint64_t count;
+    bool simple;                           /* one entry, one block */
     struct fine *prepared, **prepared_end; /* a list through next_retired */
 };
 
@@ -265,7 +274,7 @@ static int prepare_array(struct loader *l, uint64_t i, uint64_t block, uint64_t 
     fine->count = (uint32_t)pieces;
     fine->reserved = 0;
     for (uint64_t k = 0; k < pieces; k++) {
-        const struct oriel_dax_slot slot = oriel_daxs_entry(l->blob, i + k);
+        const struct oriel_dax_slot slot = entry(l->blob, i + k);
         fine->piece[k] = piece_in(l->dax, &slot, block);
     }
     *l->prepared_end = fine;
@@ -273,10 +282,11 @@ static int prepare_array(struct loader *l, uint64_t i, uint64_t block, uint64_t 
     return 0;
 }
 
-static void publish_block(struct loader *l, uint64_t i, uint64_t block, uint64_t pieces)
+static inline void publish_block(struct loader *l, const struct oriel_dax_slot *first, uint64_t block,
+                                 uint64_t pieces)
 {
     struct oriel_dax *dax = l->dax;
-    const struct oriel_dax_slot slot = oriel_daxs_entry(l->blob, i);
+    const struct oriel_dax_slot slot = *first;
     uint64_t word = claimed_word(dax, block);
     struct record *record = block_record(dax, block, word);
     uint64_t fresh = (word & WORD_VERSION) | ((word & WORD_GENERATION) + WORD_GENERATION_ONE);
@@ -301,16 +311,22 @@ static void publish_block(struct loader *l, uint64_t i, uint64_t block, uint64_t
 /* Walks the blocks that the blob covers: prepares the arrays, or publishes. */
 static int walk_blocks(struct loader *l, bool publish)
 {
+    for (uint64_t i = 0; l->simple && publish && i < l->count; i++) {
+        const struct oriel_dax_slot slot = entry(l->blob, i);
+        publish_block(l, &slot, first_block(&slot), 1);
+    }
+    if (l->simple)
+        return 0;
     for (uint64_t i = 0, next_block = 0; i < l->count;) {
-        const struct oriel_dax_slot slot = oriel_daxs_entry(l->blob, i);
+        const struct oriel_dax_slot slot = entry(l->blob, i);
         uint64_t block = max_u64(first_block(&slot), next_block);
         uint64_t pieces = pieces_in(l->blob, l->count, i, block);
         if (publish)
-            publish_block(l, i, block, pieces);
+            publish_block(l, &slot, block, pieces);
         else if (pieces > 1 && prepare_array(l, i, block, pieces) != 0)
             return -ENOMEM;
         /* The last slot of this block may go on in the next one. */
-        const struct oriel_dax_slot end = oriel_daxs_entry(l->blob, i + pieces - 1);
+        const struct oriel_dax_slot end = pieces == 1 ? slot : entry(l->blob, i + pieces - 1);
         i += last_block(&end) > block ? pieces - 1 : pieces;
         next_block = block + 1;
     }
@@ -344,10 +360,11 @@ static int replace_all(struct loader *l, const struct oriel_daxs *head)
 int oriel_dax_load(struct oriel_dax *dax, const void *blob, size_t size)
 {
     struct oriel_daxs head;
-    int err = check(dax, blob, size, &head);
+    bool simple = false;
+    int err = check(dax, blob, size, &head, &simple);
     if (err != 0)
         return err;
-    struct loader loader = {.dax = dax, .blob = blob, .count = head.entry_count};
+    struct loader loader = {.dax = dax, .blob = blob, .count = head.entry_count, .simple = simple};
     loader.prepared_end = &loader.prepared;
     err = walk_blocks(&loader, false);
     if (err == 0) {

@@ -56,7 +56,7 @@ static int arena_map(void *opaque, uint64_t offset, int fd, uint64_t file_offset
     char *at = arena->base + offset;
     int rights = PROT_READ | (prot & ORIEL_DAX_WRITE ? PROT_WRITE : 0);
     *left = ORIEL_RANGE_KEPT;
-    if (!map_count_reserve(&arena->map_count, false))
+    if (!map_count_allows(&arena->map_count, false))
         return -ENOSPC;
     if (mmap(at, len, rights, arena->map_flags, fd, (off_t)file_offset) != MAP_FAILED) {
         map_count_done(&arena->map_count, offset, len, false);
@@ -64,7 +64,6 @@ static int arena_map(void *opaque, uint64_t offset, int fd, uint64_t file_offset
     }
     int err = errno;
     *left = repair(arena, at, len);
-    map_count_cancel(&arena->map_count);
     return error_of_mmap(err);
 }
 
@@ -72,7 +71,7 @@ static int arena_unmap(void *opaque, uint64_t offset, uint64_t len, enum oriel_r
 {
     struct oriel_arena *arena = opaque;
     *left = ORIEL_RANGE_KEPT;
-    if (!map_count_reserve(&arena->map_count, true))
+    if (!map_count_allows(&arena->map_count, true))
         return -ENOSPC;
     int err = reserve(arena->base + offset, len, MAP_FIXED);
     if (err == 0) {
@@ -80,7 +79,6 @@ static int arena_unmap(void *opaque, uint64_t offset, uint64_t len, enum oriel_r
         return 0;
     }
     *left = repair(arena, arena->base + offset, len);
-    map_count_cancel(&arena->map_count);
     return err == -ENOMEM ? -ENOSPC : -EIO;
 }
 
@@ -152,11 +150,10 @@ void *oriel_arena_base(const struct oriel_arena *arena)
 int arena_arm(struct oriel_arena *arena, uint64_t offset, uint64_t len)
 {
     void *at = arena->base + offset;
-    if (!map_count_reserve(&arena->map_count, false))
+    if (!map_count_allows(&arena->map_count, false))
         return -ENOSPC;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
     if (mmap(at, len, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) {
-        map_count_cancel(&arena->map_count);
         return errno == ENOMEM ? -ENOSPC : -EIO;
     }
     map_count_done(&arena->map_count, offset, len, false);

@@ -46,18 +46,11 @@ void map_count_destroy(struct map_count *c)
     munmap(c->table, c->table_size);
 }
 
-bool map_count_reserve(struct map_count *c, bool is_unmap)
+/* Only a look: threads that look at once may go over by a little, and the limit leaves room for that. */
+bool map_count_allows(struct map_count *c, bool is_unmap)
 {
-    uint64_t before = atomic_fetch_add(&c->count, EDGES_A_CHANGE);
-    if (before + EDGES_A_CHANGE <= c->limit + (is_unmap ? ROOM_FOR_UNMAPS : 0))
-        return true;
-    map_count_cancel(c);
-    return false;
-}
-
-void map_count_cancel(struct map_count *c)
-{
-    atomic_fetch_sub(&c->count, EDGES_A_CHANGE);
+    uint64_t limit = c->limit + (is_unmap ? ROOM_FOR_UNMAPS : 0);
+    return atomic_load_explicit(&c->count, memory_order_relaxed) + EDGES_A_CHANGE <= limit;
 }
 
 static bool bit_at(_Atomic uint64_t *words, uint64_t i)
@@ -76,6 +69,11 @@ static uint64_t fill(_Atomic uint64_t *words, uint64_t from, uint64_t to, bool v
         uint64_t seen = atomic_load_explicit(&words[at / BITS], memory_order_relaxed);
         if ((seen & mask) == (value ? mask : 0)) {
             were_set += value ? (uint64_t)__builtin_popcountll(mask) : 0;
+            continue;
+        }
+        if (mask == ~UINT64_C(0)) { /* the whole word lies in the range, which is ours alone */
+            atomic_store_explicit(&words[at / BITS], value ? mask : 0, memory_order_relaxed);
+            were_set += (uint64_t)__builtin_popcountll(seen);
             continue;
         }
         seen = value ? atomic_fetch_or(&words[at / BITS], mask) : atomic_fetch_and(&words[at / BITS], ~mask);
@@ -101,5 +99,6 @@ void map_count_done(struct map_count *c, uint64_t offset, uint64_t len, bool is_
         edges_before += fill(c->edges, to, to + 1, right);
         edges_after += right;
     }
-    atomic_fetch_add(&c->count, edges_after - edges_before - EDGES_A_CHANGE);
+    if (edges_after != edges_before)
+        atomic_fetch_add(&c->count, edges_after - edges_before);
 }

@@ -26,9 +26,8 @@ struct map_count {
 int map_count_init(struct map_count *c, uint64_t window_len, uint64_t limit);
 void map_count_destroy(struct map_count *c);
 
-/* Before a change of a range: false when it could lead over the limit. Ended by map_count_done() or _cancel(). */
-bool map_count_reserve(struct map_count *c, bool is_unmap);
-void map_count_cancel(struct map_count *c);
+/* Before a change of a range: false when it could lead over the limit. */
+bool map_count_allows(struct map_count *c, bool is_unmap);
 /* The range is one mapping now; is_unmap: one that shows nothing and joins neighbours that show nothing. */
 void map_count_done(struct map_count *c, uint64_t offset, uint64_t len, bool is_unmap);
 
