@@ -9,13 +9,16 @@
 #include "fuse/names.h"
 #include "fuse/op_table.h"
 
+/* What one preadv() moves at most; with it the reply's length always fits its 32 bits. */
+#define PAYLOAD_MAX UINT64_C(0x7ffff000)
+
 static bool begin_reply(struct request *r, const struct oriel_fuse_request *transport, bool guarded)
 {
     if (!iov_cursor_init(&r->reply, transport->out, transport->out_count, guarded))
         return false;
     r->header_place = r->reply;
     iov_skip(&r->reply, min_u64(r->reply.left, sizeof(struct wire_out_header)));
-    r->room = r->reply.left;
+    r->room = min_u64(r->reply.left, PAYLOAD_MAX);
     return true;
 }
 

@@ -54,7 +54,7 @@ struct fake_fs {
     _Atomic int fail_error[FAKE_OP_COUNT], fail_count[FAKE_OP_COUNT];
     _Atomic int inodes, handles, holds;
     struct fake_seen seen;
-    bool quiet;
+    bool quiet, claims_reads;
     struct fake_account *account;
     void (*read_hook)(void *);
     void *read_hook_arg;
@@ -503,6 +503,14 @@ static int fake_tmpfile(void *fs, const oriel_fs_caller *caller, void *parent, u
     return 0;
 }
 
+static ssize_t claim(const struct iovec *iov, int iovcnt)
+{
+    ssize_t n = 0;
+    for (int i = 0; i < iovcnt; i++)
+        n += (ssize_t)iov[i].iov_len;
+    return n;
+}
+
 static ssize_t fake_read(void *fs, void *inode, void *handle, const struct iovec *iov, int iovcnt,
                          uint64_t offset)
 {
@@ -513,6 +521,8 @@ static ssize_t fake_read(void *fs, void *inode, void *handle, const struct iovec
     int rc = called(fake, FAKE_READ);
     if (rc != 0)
         return rc;
+    if (fake->claims_reads)
+        return claim(iov, iovcnt);
     ssize_t n = preadv(((struct fake_inode *)inode)->memfd, iov, iovcnt, (off_t)offset);
     return n < 0 ? -errno : n;
 }
@@ -972,6 +982,11 @@ void fake_fs_on_read(struct fake_fs *fake, void (*hook)(void *arg), void *arg)
 {
     fake->read_hook = hook;
     fake->read_hook_arg = arg;
+}
+
+void fake_fs_claim_reads(struct fake_fs *fake)
+{
+    fake->claims_reads = true;
 }
 
 void fake_fs_quiet(struct fake_fs *fake)

@@ -86,6 +86,9 @@ void fake_fs_quiet(struct fake_fs *fake);
 /* Called in each read() before it reads; for tests with threads. */
 void fake_fs_on_read(struct fake_fs *fake, void (*hook)(void *arg), void *arg);
 
+/* From now on read() says that it filled whatever it was given, and does nothing. */
+void fake_fs_claim_reads(struct fake_fs *fake);
+
 /* What the server holds now: inodes (with the root), handles, entries neither opened nor dropped. */
 int fake_fs_inodes(struct fake_fs *fake);
 int fake_fs_handles(struct fake_fs *fake);

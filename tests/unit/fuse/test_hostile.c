@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "cmocka_all.h"
@@ -288,6 +289,35 @@ static void offsets_and_sizes_at_the_edge(void **state)
     client_release(c, rig->file, fh);
 }
 
+/* Room for more than the 32 bits of the reply's length can say: the vectors name the same memory many times. */
+static void a_reply_of_more_than_its_length_can_say(void **state)
+{
+    struct rig *rig = *state;
+    enum { VECTORS = 80 };
+    size_t piece = (size_t)64 << 20;
+    char *memory =
+        mmap(NULL, piece, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_true(memory != MAP_FAILED);
+    struct {
+        struct wire_in_header header;
+        struct wire_read_in args;
+    } read = {.header = {.len = 80, .opcode = FUSE_READ, .unique = 5, .nodeid = rig->file},
+              .args = {.size = UINT32_MAX}};
+    struct wire_out_header reply;
+    struct iovec in = {&read, sizeof(read)}, out[1 + VECTORS] = {{&reply, sizeof(reply)}};
+    for (int i = 1; i <= VECTORS; i++)
+        out[i] = (struct iovec){memory, piece};
+    struct oriel_fuse_request r = {.in = &in, .in_count = 1, .out = out, .out_count = 1 + VECTORS};
+    assert_int_equal(client_open(&rig->client, rig->file, O_RDONLY, &read.args.fh), 0);
+    assert_int_equal(oriel_fuse_server_handle(rig->server, &r), sizeof(reply) + 5);
+    fake_fs_claim_reads(rig->fake);
+    size_t len = oriel_fuse_server_handle(rig->server, &r);
+    memcpy(&reply, out[0].iov_base, sizeof(reply));
+    assert_int_equal(reply.len, len);
+    assert_true(len <= INT32_MAX);
+    munmap(memory, piece);
+}
+
 /* ---- read-only shares ---- */
 
 static int call_ro(struct rig *rig, uint32_t opcode, uint64_t nodeid, const void *args, size_t len,
@@ -475,6 +505,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(forget_more_than_was_ever_looked_up, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(batch_forget_whose_count_lies, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(offsets_and_sizes_at_the_edge, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_reply_of_more_than_its_length_can_say, rig_setup, rig_teardown),
         cmocka_unit_test(read_only_refuses_every_change),
         cmocka_unit_test(xattrs_of_the_host_are_not_the_guests),
         cmocka_unit_test(xattrs_of_the_host_where_options_say_so),
