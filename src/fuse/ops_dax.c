@@ -27,6 +27,7 @@ static int source_error(int rc)
     case -EBADF:
     case -EISDIR:
     case -ELOOP:
+    case -EOPNOTSUPP:
         return -EINVAL; /* not a regular file */
     case -EMFILE:
     case -ENFILE:
