@@ -45,7 +45,7 @@ struct oriel_fuse_server_options {
     uint64_t max_nodes;   /* bound on nodes a guest may hold; 0 = 16,777,216 */
     uint32_t max_handles; /* bound on open handles; 0 = 1,048,576 */
     struct oriel_trace *trace;
-    bool timing;               /* measure each request: total_ns and histogram of the statistics */
+    bool timing; /* measure each request: total_ns and histogram of the statistics */
     /*
      * Let the guest open files and folders without asking (it is told ENOSYS once): no OPEN, RELEASE, OPENDIR,
      * RELEASEDIR any more. Takes effect only with read_only and ORIEL_CACHE_ALWAYS, where nothing can go wrong

@@ -70,8 +70,8 @@ struct oriel_passthrough_options {
      * host checks permissions again. Groups are those sent with the request. A request that does not tell its
      * caller is -EPERM, so the server's posix_acl, which lets guests leave it out, does not go with it. */
     bool enforce_credentials;
-    /* A call may return with the thread's credentials and umask still switched, and its working folder changed,
-     * which saves switching back and forth. For threads that do nothing else;
+    /* A call may return with the thread's credentials and umask still switched, and its working folder
+     * changed, which saves switching back and forth. For threads that do nothing else;
      * oriel_passthrough_restore_thread() gives credentials and umask back. Needed for xattrs when the process
      * has changed its root (chroot, pivot_root) after create. */
     bool keep_credentials;
@@ -79,20 +79,19 @@ struct oriel_passthrough_options {
     bool no_fence; /* do not work on a private copy of the mount (nodev, nosymfollow, read-only when read_only
                       is set, ".." ends at the folder). Made where permitted (CAP_SYS_ADMIN, Linux 5.14) and
                       submounts is off; nothing depends on it */
-    bool trusted_xattr; /* with xattr: trusted.* too */
-    bool
-        security_xattr; /* with xattr: security.* too: file capabilities and labels, which count on the host */
-    /* Applied to owners, callers, groups and ACLs, the first rule that speaks of an id counts, other ids are the
-     * same on both sides. Copied. At most 1,024 rules each. */
+    bool trusted_xattr;  /* with xattr: trusted.* too */
+    bool security_xattr; /* with xattr: security.* too: capabilities and labels, which count on the host */
+    /* Applied to owners, callers, groups and ACLs, the first rule that speaks of an id counts, other ids are
+     * the same on both sides. Copied. At most 1,024 rules each. */
     const struct oriel_id_rule *uid_rules, *gid_rules;
     size_t uid_rule_count, gid_rule_count;
 };
 
 /*
  * Not to be used after fork(2) in the child: it holds /proc/self/fd of this process.
- * Errors: -EINVAL (options), -ENOENT (dir, or /proc), -ENOTDIR, -ELOOP (dir is a symbolic link), -EACCES, -EPERM
- * (switch_credentials without the capabilities), -EOPNOTSUPP (handles mandatory but not to be had), -ENOMEM,
- * -EMFILE. The caller owns out until a server takes it over.
+ * Errors: -EINVAL (options), -ENOENT (dir, or /proc), -ENOTDIR, -ELOOP (dir is a symbolic link), -EACCES,
+ * -EPERM (switch_credentials without the capabilities), -EOPNOTSUPP (handles mandatory but not to be had),
+ * -ENOMEM, -EMFILE. The caller owns out until a server takes it over.
  */
 int oriel_passthrough_create(const struct oriel_passthrough_options *options, struct oriel_fs *out);
 
@@ -104,8 +103,8 @@ struct oriel_passthrough_stats {
     bool fenced;               /* work is on a private copy of the mount */
 };
 
-/* How the back-end is doing. Any thread. fs is what oriel_passthrough_create() gave; also after a server took it
- * over, as long as that lives. -EINVAL: fs is another back-end. */
+/* How the back-end is doing. Any thread. fs is what oriel_passthrough_create() gave; also after a server took
+ * it over, as long as that lives. -EINVAL: fs is another back-end. */
 int oriel_passthrough_get_stats(const struct oriel_fs *fs, struct oriel_passthrough_stats *out);
 
 /* True when the process may use switch_credentials: the effective capabilities SETUID and SETGID. */

@@ -38,6 +38,10 @@ static void detach(struct passthrough *pt, struct pt_handle *handle)
         return;
     pthread_mutex_t *lock = inode_lock(pt, inode);
     pthread_mutex_lock(lock);
+    if (handle->inode != inode) { /* handles_leave() was faster; the inode may be gone */
+        pthread_mutex_unlock(lock);
+        return;
+    }
     if (handle->next != NULL)
         handle->next->previous = handle->previous;
     if (handle->previous != NULL)

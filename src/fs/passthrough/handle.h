@@ -12,8 +12,8 @@ struct pt_handle *handle_new(int fd, bool writable);
 /* Lets operations on the inode borrow the handle's descriptor, if it has one. Once only. */
 void handle_attach(struct passthrough *pt, struct pt_handle *handle, struct pt_inode *inode);
 
-/* The inode goes: handles that are still on its list belong to none. Only a file that was created while another
- * thread looked it up has one then: the other's inode is the file's. */
+/* The inode goes: handles that are still on its list belong to none. Only a file that was created while
+ * another thread looked it up has one then: the other's inode is the file's. */
 void handles_leave(struct passthrough *pt, struct pt_inode *inode);
 
 /* A handle of the inode, whose descriptor stays open until handle_unborrow(); or NULL. */

@@ -156,7 +156,7 @@ int inode_fd(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref)
 
 int inode_statx(struct passthrough *pt, struct pt_inode *inode, struct statx *out)
 {
-    cleanup_fd_ref struct fd_ref ref;
+    cleanup_fd_ref struct fd_ref ref = {.kind = FD_REF_NONE};
     if (inode_fd_at_hand(pt, inode, &ref))
         return identity_statx(ref.fd, "", out);
     return open_path(pt, inode, &ref, out);

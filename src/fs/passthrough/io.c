@@ -71,8 +71,8 @@ static int next_piece(const struct cursor *at, struct iovec *rest, const struct 
 }
 
 /*
- * A read of a regular file that moves less than asked has met the end of the file, unless the memory behind the
- * next byte can't be written: that starts with a page. So only there it takes a second call to tell.
+ * A read of a regular file that moves less than asked has met the end of the file, unless the memory behind
+ * the next byte can't be written: that starts with a page. So only there it takes a second call to tell.
  */
 static bool met_end_of_file(const struct cursor *before, const struct cursor *after, ssize_t moved)
 {
@@ -86,7 +86,7 @@ static bool met_end_of_file(const struct cursor *before, const struct cursor *af
     return (size_t)moved < asked && next_byte % PAGE != 0;
 }
 
-/* Until everything is moved, the file ends, or an error: *err tells it, the result is what was moved before. */
+/* Until everything is moved, the file ends, or an error: *err tells it, the result is what was moved. */
 static uint64_t transfer_all(int fd, const struct iovec *iov, int count, uint64_t offset, int flags,
                              transfer_fn transfer, int *err)
 {

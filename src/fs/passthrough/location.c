@@ -97,7 +97,7 @@ void location_table_free(struct passthrough *pt)
     free(pt->locations);
 }
 
-/* Locations may be out of date, so one that would lie below its own inode is possible: it is left as it was. */
+/* Locations may be out of date, so one that would lie below its own inode is possible: that is not taken. */
 static bool is_above_locked(const struct pt_inode *inode, const struct pt_inode *below)
 {
     for (size_t depth = 0; below != NULL && depth < DEPTH_MAX; depth++) {

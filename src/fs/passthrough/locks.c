@@ -1,9 +1,10 @@
 /*
  * Locks on behalf of the guest's processes.
  *
- * POSIX locks belong to a process, so all of ours would be one owner's. Each lock owner of the guest therefore
- * gets an open file description of its own, with open-file-description locks (F_OFD_SETLK); closing it drops
- * all that the owner holds. flock(2) belongs to an open file description already: that of the handle.
+ * POSIX locks belong to a process, so all of ours would be one owner's. Each lock owner of the guest
+ * therefore gets an open file description of its own, with open-file-description locks (F_OFD_SETLK); closing
+ * it drops all that the owner holds. flock(2) belongs to an open file description already: that of the
+ * handle.
  */
 #include <errno.h>
 #include <fcntl.h>

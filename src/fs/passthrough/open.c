@@ -47,7 +47,7 @@ static int open_by_handle(struct passthrough *pt, const struct pt_inode *inode, 
 static int open_with(struct passthrough *pt, struct pt_inode *inode, const oriel_fs_caller *caller, int flags,
                      enum creds_rights rights)
 {
-    cleanup_fd_ref struct fd_ref ref;
+    cleanup_fd_ref struct fd_ref ref = {.kind = FD_REF_NONE};
     bool as_process = !pt->options.enforce_credentials || caller == NULL;
     bool at_hand = inode_fd_at_hand(pt, inode, &ref);
     bool direct = !at_hand && as_process && inode->handle_bytes > 0 && inode->verified;
@@ -74,7 +74,7 @@ int open_regular(struct passthrough *pt, struct pt_inode *inode, const oriel_fs_
 
 int open_for_call(struct passthrough *pt, struct pt_inode *inode, int flags)
 {
-    cleanup_fd_ref struct fd_ref ref;
+    cleanup_fd_ref struct fd_ref ref = {.kind = FD_REF_NONE};
     struct passthrough *scope cleanup_rights = pt;
     int err = inode_fd(pt, inode, &ref);
     if (err == 0)

@@ -16,8 +16,8 @@ static bool is_told(const oriel_fs_caller *caller)
 }
 
 /*
- * A guest that does not say who asks gets the rights of the process, so where those must not be lent it has to
- * say it: to own a new file (Linux always tells it then), and where the host checks each operation.
+ * A guest that does not say who asks gets the rights of the process, so where those must not be lent it has
+ * to say it: to own a new file (Linux always tells it then), and where the host checks each operation.
  */
 static bool has_to_tell(const struct passthrough *pt, enum creds_rights rights)
 {

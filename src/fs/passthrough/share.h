@@ -55,8 +55,8 @@ _Static_assert(sizeof(struct pt_inode) <= 80, "a million of them are known at on
 struct pt_handle {
     int fd;
     bool writable;
-    _Atomic uint32_t users; /* its owner, and each operation that borrows fd */
-    struct pt_inode *inode; /* on whose list it is; NULL = not yet; under the inode's lock */
+    _Atomic uint32_t users;         /* its owner, and each operation that borrows fd */
+    struct pt_inode *_Atomic inode; /* on whose list it is; NULL = none; changed under the inode's lock */
     struct pt_handle *next, *previous;
     struct pt_listing *listing; /* folders */
 };

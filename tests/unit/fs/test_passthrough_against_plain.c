@@ -1,5 +1,7 @@
-/* The same random operations on a shared folder and, by plain system calls, on an ordinary one: every result, and
- * in the end every name and attribute, must be the same. The seed is printed; ORIEL_TEST_SEED replays it. */
+/*
+ * The same random operations on a shared folder and, by plain system calls, on an ordinary one: every result,
+ * and in the end every name and attribute, must be the same. The seed is printed; ORIEL_TEST_SEED replays it.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
