@@ -1,9 +1,9 @@
 /*
- * `oriel serve` against QEMU's virtiofsd, over the socket, in turn in one run, with the same pinning. The client is a
- * driver like a guest's: it sleeps on the call descriptor and kicks only when it is asked to.
+ * `oriel serve` against QEMU's virtiofsd, over the socket, in turn in one run, with the same pinning. The
+ * client is a driver like a guest's: it sleeps on the call descriptor and kicks only when it is asked to.
  *
- * usage: bench_serve ORIEL VIRTIOFSD [--rounds N] [--only TEXT] [--depth N] [--place shared|split] [--queues N]
- *                    [--walk FILES] [-- OPTION-OF-ORIEL...]
+ * usage: bench_serve ORIEL VIRTIOFSD [--rounds N] [--only TEXT] [--depth N] [--place shared|split]
+ *                    [--queues N] [--walk FILES] [-- OPTION-OF-ORIEL...]
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -291,7 +291,8 @@ static unsigned long open_fds(pid_t pid)
     return count;
 }
 
-/* Looks every file up and keeps it, as a guest with a large dentry cache does; then forgets all in batches. */
+/* Looks every file up and keeps it, as a guest with a large dentry cache does; then forgets all in batches.
+ */
 static void walk(struct server *server, unsigned long files)
 {
     struct driver *d = &server->driver;

@@ -1,4 +1,5 @@
-/* What the parts of bench_serve share: the tree that is served, a driver with many requests in flight, workloads. */
+/* What the parts of bench_serve share: the tree that is served, a driver with many requests in flight,
+ * workloads. */
 #ifndef ORIEL_BENCH_SERVE_H
 #define ORIEL_BENCH_SERVE_H
 
@@ -54,8 +55,8 @@ struct request {
 
 struct workload {
     const char *name, *per; /* what one operation is */
-    /* Fills the slot's next request. Called first with step 0, then after each reply. False: an operation is complete,
-     * begin the next with step 0. */
+    /* Fills the slot's next request. Called first with step 0, then after each reply. False: an operation is
+     * complete, begin the next with step 0. */
     bool (*next)(struct driver *driver, struct slot *slot, struct request *request);
     /* The same work in plain system calls, once; for the floor. */
     void (*floor)(int tree, uint64_t i);
@@ -71,8 +72,8 @@ void make_tree(const char *folder);
 int floor_open(const char *folder);
 
 bool driver_connect(struct driver *driver, const char *socket, unsigned queues);
-/* Runs the workload with `depth` requests in flight for about ns nanoseconds. Returns nanoseconds per operation, 0 on
- * failure. */
+/* Runs the workload with `depth` requests in flight for about ns nanoseconds. Returns nanoseconds per
+ * operation, 0 on failure. */
 double driver_run(struct driver *driver, const struct workload *workload, unsigned depth, uint64_t ns);
 void driver_forget(struct driver *driver, uint64_t nodeid, uint64_t count);
 /* One request, answered before it returns; 0 or -errno. */

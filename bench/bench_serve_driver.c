@@ -1,4 +1,5 @@
-/* The driver's side: many requests in flight, one kick for all that were added, sleeps like a guest's processor. */
+/* The driver's side: many requests in flight, one kick for all that were added, sleeps like a guest's
+ * processor. */
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>

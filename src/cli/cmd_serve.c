@@ -363,7 +363,8 @@ static void finish(struct service *service)
 /* Inside the walls. */
 static int serve_inside(struct service *service, int share_fd)
 {
-    /* Groups of whoever started the daemon are no guest's (CVE-2022-0358); modes are the guest's as they are. */
+    /* Groups of whoever started the daemon are no guest's (CVE-2022-0358); modes are the guest's as they are.
+     */
     if (oriel_passthrough_can_switch_credentials())
         setgroups(0, NULL);
     umask(0);

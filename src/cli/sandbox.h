@@ -2,7 +2,8 @@
  * The daemon's own walls: what a process that has been taken over could still do.
  *
  * In order: sandbox_enter() (namespaces; from here on in the child), the back-end is made and opens what it
- * needs, sandbox_confine() (the share becomes the root, capabilities go, Landlock, seccomp), threads are started.
+ * needs, sandbox_confine() (the share becomes the root, capabilities go, Landlock, seccomp), threads are
+ * started.
  */
 #ifndef ORIEL_CLI_SANDBOX_H
 #define ORIEL_CLI_SANDBOX_H
@@ -41,10 +42,10 @@ struct sandbox_options {
 };
 
 /*
- * share_fd: the shared folder, opened with O_PATH; path: what it was opened by. In namespace mode this forks: the
- * parent returns only to tell the child's exit status in *status (and false); the child goes on with *share_fd
- * opened anew inside its namespace. False with *status == CLI_USAGE: it could not be done, one line on stderr said
- * why.
+ * share_fd: the shared folder, opened with O_PATH; path: what it was opened by. In namespace mode this forks:
+ * the parent returns only to tell the child's exit status in *status (and false); the child goes on with
+ * *share_fd opened anew inside its namespace. False with *status == CLI_USAGE: it could not be done, one line
+ * on stderr said why.
  */
 bool sandbox_enter(const struct sandbox_options *options, const char *path, int *share_fd, int *status);
 

@@ -14,7 +14,8 @@
 #define ACCESS_VERSION_1 ((UINT64_C(1) << 13) - 1)
 #define ACCESS_EXECUTE   UINT64_C(1)
 
-/* All the rights this version knows, none of them granted anywhere but beneath the share; execute not even there. */
+/* All the rights this version knows, none of them granted anywhere but beneath the share; execute not even
+ * there. */
 static uint64_t handled_rights(long version)
 {
     uint64_t rights = ACCESS_VERSION_1;

@@ -7,8 +7,8 @@
 #include <string.h>
 
 /*
- * Everything the daemon may call, grouped by what for. Names that this libseccomp does not know are left out: the
- * call then does not exist for it either, except those with a number.
+ * Everything the daemon may call, grouped by what for. Names that this libseccomp does not know are left out:
+ * the call then does not exist for it either, except those with a number.
  */
 static const char *const allowed[] = {
     /* memory; malloc's per-thread arenas */

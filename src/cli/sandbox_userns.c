@@ -89,7 +89,8 @@ static bool map_from_outside(const char *file, const char *helper, pid_t target,
     return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-/* The process that stays outside: waits until the other has moved, maps its ids, tells how it went by its exit. */
+/* The process that stays outside: waits until the other has moved, maps its ids, tells how it went by its
+ * exit. */
 static void map_for(pid_t target, int ready, const struct sandbox_options *options, uid_t uid, gid_t gid)
 {
     char byte;

@@ -4,8 +4,8 @@
 
 #include "cli/sandbox.h"
 
-/* Moves this process into a new user namespace with the maps asked for, or with its own ids as 0. False: one line
- * on stderr said why not. */
+/* Moves this process into a new user namespace with the maps asked for, or with its own ids as 0. False: one
+ * line on stderr said why not. */
 bool sandbox_enter_user_namespace(const struct sandbox_options *options);
 
 #endif

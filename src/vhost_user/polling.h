@@ -31,8 +31,8 @@ uint32_t polling_budget(const struct polling *polling);
 void polling_hit(struct polling *polling);
 void polling_miss(struct polling *polling);
 
-/* So many times in a row, over that time, the thread slept until a kick came. (Many at once: the clock is not read for
- * every request.) */
+/* So many times in a row, over that time, the thread slept until a kick came. (Many at once: the clock is not
+ * read for every request.) */
 void polling_slept(struct polling *polling, uint32_t count, uint64_t ns);
 
 #endif

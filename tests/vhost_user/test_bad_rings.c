@@ -1,7 +1,8 @@
 /*
- * Every way a ring can be wrong, one named case each, on queue 1 of a device that works. A queue that breaks must be
- * told (the err descriptor), must not take the process or other queues with it, and must work again after the driver
- * set it up anew. A bad request alone costs that request. What leads to which is in src/virtio/split_queue.h.
+ * Every way a ring can be wrong, one named case each, on queue 1 of a device that works. A queue that breaks
+ * must be told (the err descriptor), must not take the process or other queues with it, and must work again
+ * after the driver set it up anew. A bad request alone costs that request. What leads to which is in
+ * src/virtio/split_queue.h.
  */
 #include <poll.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /*
- * How the daemon begins and ends: bad command lines, front-ends that vanish, a socket or a share that goes away,
- * SIGTERM with requests in flight; in each sandbox.
+ * How the daemon begins and ends: bad command lines, front-ends that vanish, a socket or a share that goes
+ * away, SIGTERM with requests in flight; in each sandbox.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -350,7 +350,8 @@ static bool works_on_files(void)
     return fe_fuse(&fe, 1, FUSE_UNLINK, 1, "g", 2, NULL, NULL) == 0;
 }
 
-/* The case's arguments come before those of the command line, which turn seccomp off for a sanitizer's build. */
+/* The case's arguments come before those of the command line, which turn seccomp off for a sanitizer's build.
+ */
 static bool in_sandbox(const char *const *arguments)
 {
     struct daemon as_given = daemon_;
@@ -399,7 +400,8 @@ static bool give_folder_to_user(struct daemon *theirs, char folder[32])
            chown(folder, 65534, 65534) == 0;
 }
 
-/* As an ordinary user: user namespace, its own id as root. In a child, so that the test keeps its own rights. */
+/* As an ordinary user: user namespace, its own id as root. In a child, so that the test keeps its own rights.
+ */
 static bool as_ordinary_user(void)
 {
     int status;

@@ -1,4 +1,5 @@
-/* What a front-end may rely on: negotiation, ring states, memory slots, the dirty log, a front-end that comes again. */
+/* What a front-end may rely on: negotiation, ring states, memory slots, the dirty log, a front-end that comes
+ * again. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -61,7 +62,8 @@ static void post_getattr(struct fe_queue *queue)
     fe_publish(queue);
 }
 
-/* Everything goes through the message thread in order: after this answer, what was sent before was handled. */
+/* Everything goes through the message thread in order: after this answer, what was sent before was handled.
+ */
 static bool settle(void)
 {
     uint64_t ignored;
@@ -238,7 +240,8 @@ static int64_t memory_region(uint32_t request, uint64_t gpa, uint64_t size, uint
     return fe_acked(&fe, request, &payload, sizeof(payload), &fd, fd >= 0 ? 1 : 0);
 }
 
-/* Memory that is plugged while rings run can hold a reply; unplugged, a request into it is refused, not fatal. */
+/* Memory that is plugged while rings run can hold a reply; unplugged, a request into it is refused, not
+ * fatal. */
 static bool memory_can_be_plugged_and_unplugged(void)
 {
     const uint64_t gpa = 0x200000000;
