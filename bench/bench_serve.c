@@ -70,6 +70,7 @@ static void exec_server(const struct server *server, int core)
         argv[n++] = "-o";
         argv[n++] = source;
         argv[n++] = "-f";
+        argv[n++] = "--rlimit-nofile=1040000"; /* a descriptor for each inode of --walk */
         if (server->pool != NULL) {
             /* Without it the pool's first malloc() dies of seccomp. */
             setenv("MALLOC_ARENA_MAX", "4", 1);
@@ -352,7 +353,7 @@ static void measure_walk(struct server *servers, unsigned long files)
     printf("\nAfter a walk over %lu files that the guest keeps:\n", files);
     for (size_t i = 0; i < 2; i++) {
         pin(0, 0);
-        if (start(&servers[i], 1, (int)(100 + i)))
+        if (start(&servers[i], 0, (int)(100 + i)))
             walk(&servers[i], files);
         stop(&servers[i]);
     }
@@ -403,7 +404,7 @@ int main(int argc, char **argv)
     }
     if (rounds == 0 || rounds > ROUNDS_MAX)
         rounds = 5;
-    snprintf(folder, sizeof(folder), "/dev/shm/oriel-bench-XXXXXX");
+    snprintf(folder, sizeof(folder), "/dev/shm/oriel-serve-bench-XXXXXX");
     if (mkdtemp(folder) == NULL)
         return 1;
     snprintf(share, sizeof(share), "%s/share", folder);
