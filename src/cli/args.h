@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Bytes: digits with K, M, G or T (powers of 1,024, either case) behind them, or alone and then in units of `unit` bytes. */
+/* Bytes: digits with K, M, G or T (powers of 1,024, either case) behind them, or alone and then in units of
+ * `unit` bytes. */
 bool parse_size(const char *text, uint64_t unit, uint64_t *bytes);
 
 /* A decimal number from min to max, digits only. */

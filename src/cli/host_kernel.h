@@ -9,8 +9,8 @@
 int newest_kernel(const char *folder, char **path, struct vm_error *error);
 
 /*
- * The modules folder of a kernel: lib/modules/VERSION or usr/lib/modules/VERSION beside the folder the kernel is in, `modules`
- * in that folder, or the host's own. *path is the caller's.
+ * The modules folder of a kernel: lib/modules/VERSION or usr/lib/modules/VERSION beside the folder the kernel
+ * is in, `modules` in that folder, or the host's own. *path is the caller's.
  */
 int find_modules(const struct kernel_image *kernel, char **path, struct vm_error *error);
 

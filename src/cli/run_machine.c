@@ -19,8 +19,9 @@
 #include "microvm/vm.h"
 
 /*
- * No ACPI, so nothing to probe for; no early scan of 256 PCI buses (65,536 exits); one serial port; a panic resets at once, which
- * ends the machine. Kernel messages below "critical" stay off the console that the command's output goes to.
+ * No ACPI, so nothing to probe for; no early scan of 256 PCI buses (65,536 exits); one serial port; a panic
+ * resets at once, which ends the machine. Kernel messages below "critical" stay off the console that the
+ * command's output goes to.
  */
 #define CMDLINE_BASE                                                                                         \
     "console=ttyS0,115200 quiet loglevel=3 panic=-1 reboot=k acpi=off pci=noearly cryptomgr.notests "        \
@@ -86,7 +87,8 @@ static int block_signals(struct run_machine *machine, struct vm_error *error)
     machine->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (machine->signal_fd < 0)
         return vm_fail(error, -errno, "cannot create a signalfd: %s", strerror(errno));
-    /* Not served, only not deadly: output that nobody reads is dropped, terminal access from the background fails. */
+    /* Not served, only not deadly: output that nobody reads is dropped, terminal access from the background
+     * fails. */
     sigaddset(&set, SIGPIPE);
     sigaddset(&set, SIGTTIN);
     sigaddset(&set, SIGTTOU);

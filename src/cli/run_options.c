@@ -136,7 +136,8 @@ static int take_option(int code, const char *text, struct run_options *options, 
     }
 }
 
-/* The guest keeps 64 bytes about every 4 KiB of a window; without memory for the rest it would not even boot. */
+/* The guest keeps 64 bytes about every 4 KiB of a window; without memory for the rest it would
+ * not even boot. */
 static int check_window_cost(const struct run_options *options, struct vm_error *error)
 {
     uint64_t windows = 0;

@@ -18,7 +18,8 @@ struct share_spec {
     bool read_only;
 };
 
-/* Checks the form and that the folder is there. The line in error says what to do. Returns 0, -EINVAL, -ENOMEM or why stat failed. */
+/* Checks the form and that the folder is there. The line in error says what to do. Returns 0, -EINVAL,
+ * -ENOMEM or why stat failed. */
 int share_spec_parse(const char *text, struct share_spec *spec, struct vm_error *error);
 void share_spec_destroy(struct share_spec *spec);
 

@@ -100,7 +100,8 @@ static bool take_vector_prefix(struct decoder *d, uint8_t byte, bool *taken)
     return next(d, &skipped) && (byte != 0x62 || next(d, &skipped));
 }
 
-/* Leaves the decoder at the ModRM byte, if there is one; *opcode is the opcode's last byte, 0 when it has an escape. */
+/* Leaves the decoder at the ModRM byte, if there is one; *opcode is the opcode's last byte, 0 when it has an
+ * escape. */
 static bool skip_to_modrm(struct decoder *d, uint8_t *opcode)
 {
     uint8_t byte;
@@ -187,7 +188,8 @@ static void add_memory_operand(struct decoder *d)
     if (!take_displacement(d, wide ? 4 : mod == 1 ? 1 : 0, &displacement))
         return;
     if (relative) {
-        /* Counts from the next instruction; an immediate of up to 4 bytes behind us is within the same access. */
+        /* Counts from the next instruction; an immediate of up to 4 bytes behind us is within the same
+         * access. */
         add_access(d, finish_address(d, d->regs->rip + d->at + (uint64_t)displacement));
         return;
     }

@@ -1,6 +1,7 @@
 /*
- * What the host tells the guest's init: a file in the initial file system that holds NUL-terminated strings in pairs, key and
- * value, in the order in which they are to be done. No quoting and no shell anywhere, so any byte but NUL may be in a value.
+ * What the host tells the guest's init: a file in the initial file system that holds NUL-terminated strings
+ * in pairs, key and value, in the order in which they are to be done. No quoting and no shell anywhere, so
+ * any byte but NUL may be in a value.
  */
 #ifndef ORIEL_MICROVM_BOOT_CONFIG_H
 #define ORIEL_MICROVM_BOOT_CONFIG_H
@@ -23,10 +24,12 @@
 #define BOOT_STDIN_STREAM   "stream"   /* bytes, encoded as stdin_encoder.h says */
 #define BOOT_STDIN_NULL     "null"
 
-/* The port that takes the command's exit status (one byte, 128 + n for a death by signal n) and ends the machine. */
+/* The port that takes the command's exit status (one byte, 128 + n for a death by signal n) and ends the
+ * machine. */
 #define BOOT_STATUS_PORT 0xf4
 
-/* The port that takes a byte, of no meaning, when the console's terminal line is set up: input may come from now on. */
+/* The port that takes a byte, of no meaning, when the console's terminal line is set up: input may come from
+ * now on. */
 #define BOOT_INPUT_PORT 0xf5
 
 /* Statuses of the init itself, as env(1) and shells have them. */

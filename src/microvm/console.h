@@ -1,8 +1,10 @@
 /*
- * The host's end of the guest's console: standard output takes what the guest prints, a thread feeds it standard input.
+ * The host's end of the guest's console: standard output takes what the guest prints, a thread feeds it
+ * standard input.
  *
- * With a terminal on both sides the host's terminal is raw, every key goes to the guest, and Ctrl-A x ends the machine (Ctrl-A
- * Ctrl-A sends one Ctrl-A). Else input is a byte stream with an end, and the terminal is left alone.
+ * With a terminal on both sides the host's terminal is raw, every key goes to the guest, and Ctrl-A x ends
+ * the machine (Ctrl-A Ctrl-A sends one Ctrl-A). Else input is a byte stream with an end, and the terminal is
+ * left alone.
  */
 #ifndef ORIEL_MICROVM_CONSOLE_H
 #define ORIEL_MICROVM_CONSOLE_H

@@ -115,9 +115,9 @@ static void personalize_entry(struct kvm_cpuid_entry2 *entry, unsigned index, un
         break;
     case KVM_CPUID_FEATURES:
         /*
-         * A guest that takes asynchronous page faults is told "the page is coming" for a page that never comes (past
-         * the end of a file that the host truncated) and puts the task to sleep, again and again. Without them the
-         * processor stays at the instruction, where vcpu_watch.h finds it.
+         * A guest that takes asynchronous page faults is told "the page is coming" for a page that never
+         * comes (past the end of a file that the host truncated) and puts the task to sleep, again and again.
+         * Without them the processor stays at the instruction, where vcpu_watch.h finds it.
          */
         entry->eax &= ~(UINT32_C(1) << KVM_FEATURE_ASYNC_PF | UINT32_C(1) << KVM_FEATURE_ASYNC_PF_VMEXIT |
                         UINT32_C(1) << KVM_FEATURE_ASYNC_PF_INT);

@@ -15,7 +15,8 @@ int cpu_supported_cpuid(int kvm_fd, struct kvm_cpuid2 **out, struct vm_error *er
 /* Width of guest-physical addresses, from that table: 36 to 52. */
 unsigned cpu_address_bits(const struct kvm_cpuid2 *cpuid);
 
-/* Makes the table that of processor `index` of `cpus`: APIC id and topology (one package, one thread a core). */
+/* Makes the table that of processor `index` of `cpus`: APIC id and topology (one package, one
+ * thread a core). */
 void cpu_personalize_cpuid(struct kvm_cpuid2 *cpuid, unsigned index, unsigned cpus);
 
 /* Tables in RAM that the boot processor starts with. */

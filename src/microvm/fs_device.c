@@ -35,7 +35,8 @@ static void update_doorbell(struct fs_queue *queue)
         return;
     if (queue->doorbell != 0)
         watch(queue, queue->doorbell, false);
-    /* Refused (another device lies there): the write then comes as an exit and rings through queue_kicked(). */
+    /* Refused (another device lies there): the write then comes as an exit and
+     * rings through queue_kicked(). */
     queue->doorbell = wanted != 0 && watch(queue, wanted, true) == 0 ? wanted : 0;
 }
 
@@ -57,8 +58,8 @@ static void on_queue_kicked(void *opaque, uint16_t index)
 /* ---- BARs ---- */
 
 /*
- * The window stays where it was placed: its address is fixed in the DAX session and in every device's memory map. A guest that
- * moves the BAR finds nothing at the new place.
+ * The window stays where it was placed: its address is fixed in the DAX session and in every device's memory
+ * map. A guest that moves the BAR finds nothing at the new place.
  */
 static void check_window_place(struct fs_device *device, uint64_t address)
 {

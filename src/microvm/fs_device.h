@@ -1,7 +1,9 @@
 /*
- * One share: a host folder behind a virtio-fs PCI function, with its DAX window, interrupts, doorbells and queue threads.
+ * One share: a host folder behind a virtio-fs PCI function, with its DAX window, interrupts, doorbells and
+ * queue threads.
  *
- * This is how the library is put together by a VMM: back-end, FUSE server, arena and DAX session, device, PCI function.
+ * This is how the library is put together by a VMM: back-end, FUSE server, arena and DAX session, device, PCI
+ * function.
  */
 #ifndef ORIEL_MICROVM_FS_DEVICE_H
 #define ORIEL_MICROVM_FS_DEVICE_H
@@ -66,19 +68,21 @@ struct fs_device {
     uint16_t queue_count;
 };
 
-/* Plugs a share into a machine that does not run yet. *device is the caller's memory and stays where it is. */
+/* Plugs a share into a machine that does not run yet. *device is the caller's memory and stays
+ * where it is. */
 int fs_device_create(const struct fs_device_options *options, struct vm *vm, struct fs_device *device,
                      struct vm_error *error);
 
-/* Tells all devices where guest memory is: RAM, and the windows of all of them. Once, after the last one was made. */
+/* Tells all devices where guest memory is: RAM, and the windows of all of them. Once, after the last one was
+ * made. */
 int fs_devices_connect_memory(struct fs_device *devices, size_t count, const struct vm *vm,
                               struct vm_error *error);
 
 /* Starts the queue threads, before the vCPUs. They end by themselves when the machine stops. */
 int fs_device_start(struct fs_device *device, struct vm_error *error);
 
-/* Waits for the requests in flight and the queue threads. The machine is stopping or was never started, its vCPUs
- * are gone. */
+/* Waits for the requests in flight and the queue threads. The machine is stopping or was never started, its
+ * vCPUs are gone. */
 void fs_device_join(struct fs_device *device);
 
 /* The vCPUs and the queue threads are gone; the machine's memory slots are, too (vm_destroy()). */

@@ -1,6 +1,6 @@
 /*
- * The guest's first process: loads modules, mounts the shares, runs one command on the console, reports its exit status.
- * Static and alone: it uses nothing else of this project but the names in boot_config.h.
+ * The guest's first process: loads modules, mounts the shares, runs one command on the console, reports its
+ * exit status. Static and alone: it uses nothing else of this project but the names in boot_config.h.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -14,7 +14,8 @@ struct initramfs {
     size_t len, capacity;
 };
 
-/* All return 0, -ENOMEM, or -EIO when the archive library refuses something. After an error only destroy is useful. */
+/* All return 0, -ENOMEM, or -EIO when the archive library refuses something. After an error only destroy is
+ * useful. */
 int initramfs_create(struct initramfs *fs);
 void initramfs_destroy(struct initramfs *fs);
 

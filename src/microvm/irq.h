@@ -1,6 +1,6 @@
 /*
- * Interrupts of the guest: lines of the in-kernel controllers, and messages (MSI-X) that are each one eventfd bound to a GSI
- * (KVM_IRQFD) whose message is in the routing table (KVM_SET_GSI_ROUTING).
+ * Interrupts of the guest: lines of the in-kernel controllers, and messages (MSI-X) that are each one eventfd
+ * bound to a GSI (KVM_IRQFD) whose message is in the routing table (KVM_SET_GSI_ROUTING).
  */
 #ifndef ORIEL_MICROVM_IRQ_H
 #define ORIEL_MICROVM_IRQ_H

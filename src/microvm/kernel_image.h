@@ -1,9 +1,9 @@
 /*
  * A guest kernel file and how it is brought into guest memory.
  *
- * Two kinds are taken: a bzImage (what distributions install as vmlinuz; entered by the 64-bit boot protocol) and an uncompressed
- * ELF vmlinux with a PVH note (entered without any decompression). Both start with the same things in memory: command line,
- * initial file system, memory map.
+ * Two kinds are taken: a bzImage (what distributions install as vmlinuz; entered by the 64-bit boot protocol)
+ * and an uncompressed ELF vmlinux with a PVH note (entered without any decompression). Both start with the
+ * same things in memory: command line, initial file system, memory map.
  */
 #ifndef ORIEL_MICROVM_KERNEL_IMAGE_H
 #define ORIEL_MICROVM_KERNEL_IMAGE_H
@@ -62,7 +62,8 @@ int pvh_recognize(struct kernel_image *image, struct vm_error *error);
 int pvh_load(const struct kernel_image *image, const struct ram *ram, const struct boot_payload *payload,
              struct boot_entry *entry, struct vm_error *error);
 
-/* Puts the initial file system as high as it goes below `limit`, above `kernel_end`; its address goes to *gpa. */
+/* Puts the initial file system as high as it goes below `limit`, above `kernel_end`; its address goes to
+ * *gpa. */
 int place_initramfs(const struct ram *ram, const struct boot_payload *payload, uint64_t kernel_end,
                     uint64_t limit, uint64_t *gpa, struct vm_error *error);
 int place_cmdline(const struct ram *ram, const char *cmdline, struct vm_error *error);

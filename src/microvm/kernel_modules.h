@@ -21,8 +21,9 @@ struct kernel_modules {
 };
 
 /*
- * dir is a modules folder (lib/modules/VERSION): modules.builtin and modules.order in it tell what there is. Dependencies are
- * read from the modules themselves, so no depmod run is needed. Modules that are built in are left out. The caller destroys.
+ * dir is a modules folder (lib/modules/VERSION): modules.builtin and modules.order in it tell what there is.
+ * Dependencies are read from the modules themselves, so no depmod run is needed. Modules that are built in
+ * are left out. The caller destroys.
  */
 int kernel_modules_collect(const char *dir, const char *const *wanted, size_t count,
                            struct kernel_modules *modules, struct vm_error *error);

@@ -38,11 +38,12 @@
 #define LAYOUT_MP_TABLE_SIZE UINT64_C(0x10000)
 #define LAYOUT_HIGH_MEMORY   UINT64_C(0x100000)
 
-#define LAYOUT_MMIO32           UINT64_C(0xd0000000)
-#define LAYOUT_MMIO32_END       UINT64_C(0xfec00000)
-#define LAYOUT_IO_APIC          UINT64_C(0xfec00000)
-#define LAYOUT_LOCAL_APIC       UINT64_C(0xfee00000)
-#define LAYOUT_KVM_TSS          UINT64_C(0xfffbd000) /* 3 pages, needed on processors without unrestricted guests */
+#define LAYOUT_MMIO32     UINT64_C(0xd0000000)
+#define LAYOUT_MMIO32_END UINT64_C(0xfec00000)
+#define LAYOUT_IO_APIC    UINT64_C(0xfec00000)
+#define LAYOUT_LOCAL_APIC UINT64_C(0xfee00000)
+/* 3 pages, needed on processors without unrestricted guests. */
+#define LAYOUT_KVM_TSS          UINT64_C(0xfffbd000)
 #define LAYOUT_KVM_IDENTITY_MAP UINT64_C(0xfffbc000)
 
 /* Ports. */

@@ -11,8 +11,9 @@
 #define I8042_COMMAND_PORT 0x64
 #define I8042_RESET        0xfe
 /*
- * Input buffer empty, so that a reset command is sent at once; output buffer always full, so that the driver's first flush
- * finds no end and it gives the controller up instead of waiting for answers that never come.
+ * Input buffer empty, so that a reset command is sent at once; output buffer always full, so that the
+ * driver's first flush finds no end and it gives the controller up instead of waiting for answers that never
+ * come.
  */
 #define I8042_STATUS 0x01
 

@@ -67,7 +67,8 @@ static int load_kernel(const struct kernel_image *image, const struct ram *ram,
     if (start >= image->len)
         return vm_fail(error, -EINVAL, "the kernel '%s' is cut short", image->path);
     uint64_t len = image->len - start;
-    /* At its preferred address the kernel unpacks itself in place; init_size is the room it needs for that. */
+    /* At its preferred address the kernel unpacks itself in place; init_size is the room it
+     * needs for that. */
     void *to = ram_at(ram, header->pref_address, max_u64(header->init_size, len));
     if (to == NULL || header->pref_address < LAYOUT_HIGH_MEMORY)
         return vm_fail(error, -ENOSPC, "the kernel '%s' does not fit into %llu MiB; give more with --mem",

@@ -103,7 +103,8 @@ static int find_entry(const struct kernel_image *image, const struct program_hea
     return vm_fail(error, -EINVAL, "the ELF kernel '%s' has no PVH entry (it needs CONFIG_PVH)", image->path);
 }
 
-/* The file itself tells its release only deep inside; the name that distributions give it tells it at once. */
+/* The file itself tells its release only deep inside; the name that distributions give it tells
+ * it at once. */
 static void version_from_name(struct kernel_image *image)
 {
     const char *slash = strrchr(image->path, '/');

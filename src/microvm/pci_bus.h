@@ -1,7 +1,8 @@
 /*
  * One PCI root bus behind configuration mechanism 1 (PCI Local Bus 3.0, 3.2.2.3.2): ports 0xcf8 to 0xcff.
  *
- * The bus plays firmware: it places every BAR before the guest starts. Functions tell it when the guest moves or switches them.
+ * The bus plays firmware: it places every BAR before the guest starts. Functions tell it when the guest moves
+ * or switches them.
  */
 #ifndef ORIEL_MICROVM_PCI_BUS_H
 #define ORIEL_MICROVM_PCI_BUS_H
@@ -38,14 +39,17 @@ struct pci_bus {
 
 extern const struct port_ops pci_bus_port_ops; /* opaque: the struct pci_bus */
 
-/* ram_end: first address above RAM; address_bits: width of guest-physical addresses. Plugs in the host bridge. */
+/* ram_end: first address above RAM; address_bits: width of guest-physical addresses. Plugs in the host
+ * bridge. */
 void pci_bus_init(struct pci_bus *bus, uint64_t ram_end, unsigned address_bits);
 void pci_bus_destroy(struct pci_bus *bus);
 
-/* Sets aside a naturally aligned place for a window of len (a power of two) bytes: 0 and *address, or -ENOSPC. */
+/* Sets aside a naturally aligned place for a window of len (a power of two) bytes: 0 and *address, or
+ * -ENOSPC. */
 int pci_bus_reserve_window(struct pci_bus *bus, uint64_t len, uint64_t *address);
 
-/* Plugs a function into the next free slot and places its BARs. Returns the slot, or -ENOSPC. Before the guest runs. */
+/* Plugs a function into the next free slot and places its BARs. Returns the slot, or -ENOSPC. Before the
+ * guest runs. */
 int pci_bus_add(struct pci_bus *bus, const struct pci_function *function);
 
 /* The function in `slot` says where its BAR answers now. */

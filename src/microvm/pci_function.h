@@ -9,8 +9,9 @@
 
 enum pci_bar_kind {
     PCI_BAR_NONE = 0,
-    PCI_BAR_MMIO, /* 64-bit memory, placed under 4 GiB; accesses are routed to bar_read and bar_write */
-    PCI_BAR_WINDOW, /* 64-bit prefetchable memory above RAM, backed by host pages: accesses never come to the bus */
+    PCI_BAR_MMIO,   /* 64-bit memory, placed under 4 GiB; accesses are routed to bar_read and bar_write */
+    PCI_BAR_WINDOW, /* 64-bit prefetchable memory above RAM, backed by host pages: accesses never come to the
+                       bus */
 };
 
 struct pci_bar {

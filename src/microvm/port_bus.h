@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A device's registers. offset counts from the first port of the range; len is 1, 2 or 4 and stays inside the range. */
+/* A device's registers. offset counts from the first port of the range; len is 1, 2 or 4 and stays inside the
+ * range. */
 struct port_ops {
     uint32_t (*read)(void *opaque, uint32_t offset, uint32_t len);
     void (*write)(void *opaque, uint32_t offset, uint32_t len, uint32_t value);

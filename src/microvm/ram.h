@@ -22,7 +22,8 @@ struct ram {
     size_t region_count;
 };
 
-/* size: LAYOUT_RAM_MIN to LAYOUT_RAM_MAX, rounded up to 2 MiB. Pages are taken from the host as they are touched. */
+/* size: LAYOUT_RAM_MIN to LAYOUT_RAM_MAX, rounded up to 2 MiB. Pages are taken from the host as they are
+ * touched. */
 int ram_create(uint64_t size, struct ram *ram, struct vm_error *error);
 void ram_destroy(struct ram *ram);
 

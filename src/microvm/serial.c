@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-/* Register offsets (National Semiconductor PC16550D data sheet); some differ between read and write or with DLAB. */
+/* Register offsets (National Semiconductor PC16550D data sheet); some differ between read and write or with
+ * DLAB. */
 enum {
     REG_DATA = 0, /* RBR, THR; DLL with DLAB */
     REG_IER = 1,  /* DLM with DLAB */
@@ -120,12 +121,14 @@ static void transmit(struct serial *serial, uint8_t c)
     if (serial->mcr & MCR_LOOP) {
         push_received(serial, c);
     } else {
-        /* One write a line, not one a character; a partial line goes out when the guest asks what is pending. */
+        /* One write a line, not one a character; a partial line goes out when the guest asks
+         * what is pending. */
         serial->out[serial->out_len++] = c;
         if (c == '\n' || serial->out_len == SERIAL_OUT_MAX)
             flush_locked(serial);
     }
-    /* The register is empty again at once, yet the line must fall before it rises: the interrupt is edge-triggered. */
+    /* The register is empty again at once, yet the line must fall before it rises: the interrupt is
+     * edge-triggered. */
     serial->thr_empty_pending = false;
     update_line(serial);
     serial->thr_empty_pending = true;

@@ -1,8 +1,9 @@
 /*
  * A 16550A serial port: what the guest's console and the command's standard streams go through.
  *
- * Knows registers only: characters leave through `output`, the interrupt line through `interrupt`, and characters for the guest
- * are pulled through `input` whenever the guest is ready for one. Calls may come from any thread.
+ * Knows registers only: characters leave through `output`, the interrupt line through `interrupt`, and
+ * characters for the guest are pulled through `input` whenever the guest is ready for one. Calls may come
+ * from any thread.
  */
 #ifndef ORIEL_MICROVM_SERIAL_H
 #define ORIEL_MICROVM_SERIAL_H
@@ -48,8 +49,8 @@ void serial_destroy(struct serial *serial);
 /* From now on the guest is given input. Before, its terminal line would echo and edit what comes. */
 void serial_open_input(struct serial *serial);
 
-/* How many characters serial_receive() takes now: none before serial_open_input(), none while the guest holds RTS down
- * (flow control). */
+/* How many characters serial_receive() takes now: none before serial_open_input(), none while the guest holds
+ * RTS down (flow control). */
 size_t serial_room(struct serial *serial);
 
 /* Gives the guest characters; returns how many were taken. */

@@ -1,9 +1,10 @@
 /*
  * Carries a byte stream with an end through the guest's terminal line.
  *
- * In stream mode the guest's init keeps the line in canonical mode, the only one that knows an end of input, with every special
- * character off but two (boot_config.h): END pushes what was sent since the last newline or END, and is the end of input when
- * that is nothing; QUOTE makes the next character data. The line discipline holds at most 4,095 bytes, so a long line is pushed in pieces.
+ * In stream mode the guest's init keeps the line in canonical mode, the only one that knows an end of input,
+ * with every special character off but two (boot_config.h): END pushes what was sent since the last newline
+ * or END, and is the end of input when that is nothing; QUOTE makes the next character data. The line
+ * discipline holds at most 4,095 bytes, so a long line is pushed in pieces.
  */
 #ifndef ORIEL_MICROVM_STDIN_ENCODER_H
 #define ORIEL_MICROVM_STDIN_ENCODER_H

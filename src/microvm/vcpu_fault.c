@@ -1,14 +1,16 @@
 /*
  * What happens when the host cannot give a page the guest touches (KVM_RUN fails with EFAULT and no address).
  *
- * Ordinary causes: a window slot that is not bound yet (after a restore, where userfaultfd is not permitted), and a store to a
- * slot bound for reading (a Linux guest has a race that does it). Both end with the window binding the range, and the instruction
- * runs again. What remains (past the end of a file that the host truncated, no slot at all, a read-only share) becomes a general
- * protection exception: user programs get SIGSEGV, the kernel's copy routines an error. A machine check would be the nearer
- * equivalent, but stock kernels mark the page poisoned for ever or panic. The same fault at the same place is tried a bounded
+ * Ordinary causes: a window slot that is not bound yet (after a restore, where userfaultfd is not permitted),
+ * and a store to a slot bound for reading (a Linux guest has a race that does it). Both end with the window
+ * binding the range, and the instruction runs again. What remains (past the end of a file that the host
+ * truncated, no slot at all, a read-only share) becomes a general protection exception: user programs get
+ * SIGSEGV, the kernel's copy routines an error. A machine check would be the nearer equivalent, but stock
+ * kernels mark the page poisoned for ever or panic. The same fault at the same place is tried a bounded
  * number of times, so it never spins.
  *
- * Where KVM does not even return (vcpu_watch.h), the processor is interrupted and its place is judged in the same way.
+ * Where KVM does not even return (vcpu_watch.h), the processor is interrupted and its place is judged in the
+ * same way.
  */
 #include <errno.h>
 #include <string.h>
@@ -126,7 +128,8 @@ static unsigned count_try(struct vcpu *cpu, const struct suspects *suspects)
     return fault->tries;
 }
 
-/* Whether it was a load or a store is not known: reading is tried first, and taken to its end, then writing. */
+/* Whether it was a load or a store is not known: reading is tried first, and taken to its
+ * end, then writing. */
 static uint32_t access_of(unsigned try)
 {
     if (try == 0)
@@ -144,7 +147,8 @@ static bool bind_suspects(const struct suspects *suspects, unsigned try)
         served |= result == ORIEL_FAULT_RESUME;
         refused |= result != ORIEL_FAULT_RESUME;
     }
-    /* One place that can't even be read is the cause; one that can't be written may be the source of a copy. */
+    /* One place that can't even be read is the cause; one that can't be written may be the source
+     * of a copy. */
     return access & ORIEL_DAX_READ ? !refused : served;
 }
 
@@ -232,7 +236,8 @@ void vcpu_look_at_fault(struct vcpu *cpu)
     keep_missing(cpu->vm, &suspects);
     if (suspects.count == 0)
         return;
-    /* Standing here once may be chance (the instruction may only compute the address): the first try never injects. */
+    /* Standing here once may be chance (the instruction may only compute the address): the first try never
+     * injects. */
     unsigned try = count_try(cpu, &suspects);
     if (!bind_suspects(&suspects, try) && try > 0)
         inject(cpu, &suspects);

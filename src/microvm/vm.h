@@ -1,8 +1,9 @@
 /*
  * The virtual machine: a small KVM machine for x86-64 without ACPI.
  *
- * Made in this order: vm_create(), devices (vm_add_window(), pci_bus_add() on vm->pci, …), vm_load(), vm_run(), vm_destroy().
- * One thread a vCPU; devices bring their own threads and stop them when vm_run() has returned.
+ * Made in this order: vm_create(), devices (vm_add_window(), pci_bus_add() on vm->pci, …), vm_load(),
+ * vm_run(), vm_destroy(). One thread a vCPU; devices bring their own threads and stop them when vm_run() has
+ * returned.
  */
 #ifndef ORIEL_MICROVM_VM_H
 #define ORIEL_MICROVM_VM_H
@@ -125,7 +126,8 @@ int vm_start(struct vm *vm, struct vm_error *error);
 /* Asks the machine to stop; any thread, any number of times. */
 void vm_stop(struct vm *vm, enum vm_outcome outcome, uint8_t status, const char *reason);
 
-/* To be called every VCPU_WATCH_INTERVAL_MS while the machine runs and has windows: finds processors that hang in a fault. */
+/* To be called every VCPU_WATCH_INTERVAL_MS while the machine runs and has windows: finds processors that
+ * hang in a fault. */
 void vm_watch(struct vm *vm);
 
 /* Waits for the vCPU threads after vm_stop() by anyone (poll vm->stop_fd to learn of it). */

@@ -23,7 +23,8 @@ static void raise_peak(struct window_meter *meter, uint64_t bytes)
         ;
 }
 
-/* The session never works on overlapping ranges at once, so only words at the edges are shared between threads. */
+/* The session never works on overlapping ranges at once, so only words at the edges are shared between
+ * threads. */
 static void mark(struct window_meter *meter, uint64_t offset, uint64_t len, bool shown)
 {
     uint64_t first = offset / meter->granule, end = (offset + len) / meter->granule, changed = 0;

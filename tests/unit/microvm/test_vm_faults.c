@@ -1,6 +1,6 @@
 /*
- * Accesses to window pages that the host does not have. Not among the unit tests: the software KVM of some machines turns them
- * into MMIO exits. Run by scripts/with-kvm, on a full KVM.
+ * Accesses to window pages that the host does not have. Not among the unit tests: the software KVM of some
+ * machines turns them into MMIO exits. Run by scripts/with-kvm, on a full KVM.
  */
 #include "unit/microvm/tiny_guest.h"
 

@@ -1,5 +1,6 @@
 /*
- * The whole machine with a guest of a few instructions, on the host's KVM. Where there is none the test is skipped.
+ * The whole machine with a guest of a few instructions, on the host's KVM. Where there is none the test is
+ * skipped.
  *
  * A guest is code at the PVH entry: 32-bit protected mode, flat segments, no paging, no interrupt table.
  */
