@@ -149,6 +149,49 @@ void oriel_arena_uffd_stats(struct oriel_arena_uffd *uffd, struct oriel_arena_uf
 /* Ends the thread. Ranges that are still armed show nothing from then on. NULL is allowed. */
 void oriel_arena_uffd_stop(struct oriel_arena_uffd *uffd);
 
+/*
+ * ---- memslot: one KVM memory slot for each mapping ----
+ *
+ * For comparison, and for VMMs that cannot give up one region. A replacement is a removal and an addition: the guest
+ * sees a gap (an MMIO exit), and each removal may cost it all its shadow pages. READ mappings are read-only slots.
+ */
+struct oriel_memslot;
+
+struct oriel_memslot_options {
+    size_t size; /* sizeof(struct oriel_memslot_options) */
+    int vm_fd;   /* of KVM_CREATE_VM; stays the embedder's, must outlive the mapper */
+    uint64_t window_gpa, window_len;
+    uint32_t first_slot, slot_count; /* slot numbers that are the mapper's, at most 32,764; beyond: -ENOSPC */
+    struct oriel_trace *trace;       /* may be NULL */
+};
+
+/* Errors: -EINVAL, -ENOMEM. The caller owns *out; the session that uses it must be gone before it is destroyed. */
+int oriel_memslot_create(const struct oriel_memslot_options *options, struct oriel_memslot **out);
+void oriel_memslot_destroy(struct oriel_memslot *memslot);
+const struct oriel_dax_mapper *oriel_memslot_mapper(struct oriel_memslot *memslot);
+
+/*
+ * ---- hvf: Apple's Hypervisor.framework, on macOS only ----
+ *
+ * One hv_vm_map() for each mapping, 16 KiB granule. The framework can neither replace nor cut a mapping, so both have a
+ * gap: the data-abort exit that the guest takes there goes to oriel_dax_fault(), which waits. An upgrade from READ to
+ * READ | WRITE of a file that is open for writing is one hv_vm_protect(), without a gap.
+ */
+#if defined(__APPLE__) || defined(ORIEL_FAKE_HVF)
+struct oriel_hvf;
+
+struct oriel_hvf_options {
+    size_t size; /* sizeof(struct oriel_hvf_options) */
+    uint64_t window_gpa, window_len;
+    struct oriel_trace *trace; /* may be NULL */
+};
+
+/* Errors: -EINVAL, -ENOMEM. The VM of the process must exist. The caller owns *out. */
+int oriel_hvf_create(const struct oriel_hvf_options *options, struct oriel_hvf **out);
+void oriel_hvf_destroy(struct oriel_hvf *hvf);
+const struct oriel_dax_mapper *oriel_hvf_mapper(struct oriel_hvf *hvf);
+#endif
+
 /* ---- recording: keeps a model of what is mapped and fails on demand; for tests of sessions and of embedders
  * ---- */
 struct oriel_recorder;
