@@ -12,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,8 +31,10 @@ static const char *source_of(const struct oriel_fuse_mount_options *options)
 static int check_mountpoint(const char *mountpoint, uint32_t *mode)
 {
     struct stat st;
-    if (stat(mountpoint, &st) != 0)
-        return -errno; /* ENOTCONN: a mount whose server has died */
+    struct statfs fs;
+    /* ENOTCONN: a mount whose server has died. The kernel may still know the attributes, but it asks for statfs. */
+    if (stat(mountpoint, &st) != 0 || statfs(mountpoint, &fs) != 0)
+        return -errno;
     if (!S_ISDIR(st.st_mode))
         return -ENOTDIR;
     *mode = st.st_mode & S_IFMT;

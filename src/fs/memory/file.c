@@ -253,8 +253,11 @@ int memfs_fallocate(void *fs, void *opaque, void *handle, uint64_t offset, uint6
         return -EINVAL;
     pthread_rwlock_wrlock(&inode->lock);
     int error = fallocate_locked(fs, inode, offset, len, mode);
-    if (error == 0)
+    if (error == 0) {
+        /* A client leaves it to us (FUSE_HANDLE_KILLPRIV_V2) and does not say whether the caller might keep them. */
+        memfs_inode_kill_privileges(fs, inode);
         stamp_change(inode);
+    }
     pthread_rwlock_unlock(&inode->lock);
     return error;
 }
@@ -307,8 +310,10 @@ ssize_t memfs_copy_file_range(void *fs, void *in_inode, void *in_handle, uint64_
         struct memfs_store store = memfs_store_of(fs, out);
         n = memfs_content_copy(&in->content, in_offset, &out->content, &store, out_offset, len);
     }
-    if (n > 0)
+    if (n > 0) {
+        memfs_inode_kill_privileges(fs, out); /* as fallocate */
         stamp_change(out);
+    }
     unlock_two(in, out);
     return n;
 }
