@@ -16,6 +16,7 @@ struct cli_command {
     int (*run)(int argc, char **argv);
 };
 
+int cmd_inspect(int argc, char **argv);
 int cmd_mount(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_serve(int argc, char **argv);

@@ -7,6 +7,7 @@
 #include "cli/command.h"
 
 static const struct cli_command commands[] = {
+    {"inspect", "print a saved DAX window as a table and a map", cmd_inspect},
     {"mount", "mount a folder or a RAM file system through /dev/fuse", cmd_mount},
 #ifdef ORIEL_HAVE_MICROVM
     {"run", "boot a microVM that mounts host folders with DAX and run a command in it", cmd_run},
