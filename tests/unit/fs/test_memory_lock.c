@@ -71,6 +71,57 @@ static void flock_locks_are_apart(void **state)
     mem_free(mem);
 }
 
+/* Regression: F_GETLK is to name the conflict that begins first, whatever the order of locking. */
+static void the_first_conflict_is_named(void **state)
+{
+    (void)state;
+    struct mem *mem = mem_new(NULL);
+    void *file = mem_file(mem, mem->root, "f", 0644, NULL);
+    assert_int_equal(set_lock(mem, file, 1, F_WRLCK, 0, 1), 0);
+    assert_int_equal(set_lock(mem, file, 1, F_WRLCK, 10, 11), 0);
+    assert_int_equal(set_lock(mem, file, 1, F_WRLCK, 5, 6), 0);
+    assert_int_equal(test_lock(mem, file, 2, F_RDLCK, 0, 100).start, 0);
+    assert_int_equal(test_lock(mem, file, 2, F_RDLCK, 2, 100).start, 5);
+    mem_close(mem, file);
+    mem_free(mem);
+}
+
+/* Regression: flock(2) gives the old lock up before it asks for another kind. */
+static void a_failed_conversion_loses_the_lock(void **state)
+{
+    (void)state;
+    struct mem *mem = mem_new(NULL);
+    void *file = mem_file(mem, mem->root, "f", 0644, NULL);
+    struct oriel_fs_lock lock = {.owner = 1, .type = F_RDLCK, .end = INT64_MAX, .flock = true};
+    assert_int_equal(mem->ops->setlk(mem->p, file, NULL, &lock), 0);
+    lock.owner = 2;
+    assert_int_equal(mem->ops->setlk(mem->p, file, NULL, &lock), 0);
+    lock.type = F_WRLCK;
+    assert_int_equal(mem->ops->setlk(mem->p, file, NULL, &lock), -EAGAIN);
+    lock.owner = 1;
+    assert_int_equal(mem->ops->setlk(mem->p, file, NULL, &lock), 0);
+    mem_close(mem, file);
+    mem_free(mem);
+}
+
+/* Regression: a client never unlocks what F_OFD_SETLK locked; the end of the handle does. */
+static void locks_end_with_their_handle(void **state)
+{
+    (void)state;
+    struct mem *mem = mem_new(NULL);
+    void *file = mem_file(mem, mem->root, "f", 0644, NULL);
+    struct oriel_fs_opened opened;
+    assert_int_equal(mem->ops->open(mem->p, &mem->caller, file, O_RDWR, 0, &opened), 0);
+    struct oriel_fs_lock lock = {.owner = 1, .type = F_WRLCK, .end = 9};
+    assert_int_equal(mem->ops->setlk(mem->p, file, opened.handle, &lock), 0);
+    assert_int_equal(mem->ops->flush(mem->p, file, opened.handle, 77), 0);
+    assert_int_equal(set_lock(mem, file, 2, F_WRLCK, 0, 9), -EAGAIN);
+    mem->ops->release(mem->p, file, opened.handle, 0, false);
+    assert_int_equal(set_lock(mem, file, 2, F_WRLCK, 0, 9), 0);
+    mem_close(mem, file);
+    mem_free(mem);
+}
+
 static void records_are_bounded_and_can_always_be_given_back(void **state)
 {
     (void)state;
@@ -147,6 +198,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranges_split_merge_and_conflict),
         cmocka_unit_test(flock_locks_are_apart),
+        cmocka_unit_test(the_first_conflict_is_named),
+        cmocka_unit_test(a_failed_conversion_loses_the_lock),
+        cmocka_unit_test(locks_end_with_their_handle),
         cmocka_unit_test(records_are_bounded_and_can_always_be_given_back),
         cmocka_unit_test(random_ranges_agree_with_bytes),
     };
