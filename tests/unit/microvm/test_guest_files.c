@@ -92,7 +92,7 @@ static void the_plan_is_told_without_quoting(void **state)
     struct initramfs fs;
     size_t len;
     build(&plan, &fs);
-    char *config = member(&fs, BOOT_CONFIG_PATH + 1, &len);
+    char *config = member(&fs, &BOOT_CONFIG_PATH[1], &len);
     assert_non_null(config);
     const char *at = config;
     expect(&at, BOOT_KEY_TAG, "a b");
