@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""`oriel mount` as a command: bad input, daemon, signals, an unmount from outside, read-only, trace."""
+
+import errno
+import os
+import signal
+import subprocess
+import time
+
+import mounts
+from runner.script import Script
+
+
+def main():
+    script = Script()
+    reason = mounts.why_not()
+    for case in (bad_input, daemon, signals, unmounted_outside, busy, read_only, trace):
+        if reason:
+            script.skip(case.__name__, reason)
+        else:
+            script.run(case, case.__name__)
+    script.finish()
+
+
+def oriel(*args):
+    return subprocess.run([mounts.ORIEL, "mount", *map(str, args)], capture_output=True, text=True, timeout=30)
+
+
+def bad_input():
+    """One line on stderr, status 2, nothing mounted."""
+    with mounts.scratch() as base:
+        (base / "share" / "inside").mkdir(parents=True)
+        (base / "file").write_text("x")
+        for args in ([], ["one"], ["--memory"], ["--memory", base / "missing"], ["--memory", base / "file"],
+                     [base / "missing", base / "share"], [base / "share", base / "share" / "inside"],
+                     ["--threads", "0", "--memory", base / "share"], ["--cache", "often", "--memory", base / "share"],
+                     ["--size", "big", "--memory", base / "share"], ["--size", "1M", base / "share", base],
+                     ["--bogus"], ["--trace", "/missing/trace", "--memory", base / "share"]):
+            result = oriel(*args)
+            assert result.returncode == 2, (args, result)
+            assert result.stderr.count("\n") == 1 and result.stderr.startswith("oriel mount: "), (args, result.stderr)
+            assert not mounts.is_mounted(base / "share"), args
+
+
+def daemon():
+    with mounts.scratch() as point:
+        assert oriel("--memory", "--daemon", point).returncode == 0
+        (point / "f").write_text("there")
+        assert (point / "f").read_text() == "there"
+        subprocess.run(["umount", point], check=True)
+        assert not (point / "f").exists()
+
+
+def signals():
+    for how in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        with mounts.scratch() as base:
+            point = base / "mnt"
+            point.mkdir()
+            mount = mounts.Mount(point, "--memory")
+            (point / "f").write_text("x")
+            mount.process.send_signal(how)
+            assert mount.process.wait(timeout=20) == 0
+            assert not mounts.is_mounted(point)
+
+
+def unmounted_outside():
+    with mounts.scratch() as base:
+        point = base / "mnt"
+        point.mkdir()
+        mount = mounts.Mount(point, "--memory")
+        subprocess.run(["umount", point], check=True)
+        assert mount.process.wait(timeout=20) == 0
+        assert mount.stderr() == ""
+
+
+def busy():
+    """A signal while files are open, and while somebody waits for a lock, ends it all the same."""
+    with mounts.scratch() as base:
+        point = base / "mnt"
+        point.mkdir()
+        mount = mounts.Mount(point, "--memory", "--threads", "1")
+        held = open(point / "f", "w")
+        holder = subprocess.Popen(["flock", point / "f", "sleep", "60"], start_new_session=True)
+        time.sleep(0.3)
+        waiter = subprocess.Popen(["flock", point / "f", "true"], stderr=subprocess.DEVNULL)
+        time.sleep(0.3)
+        mount.process.send_signal(signal.SIGTERM)
+        assert mount.process.wait(timeout=20) == 0
+        assert "in use" in mount.stderr()
+        assert not mounts.is_mounted(point)
+        assert waiter.wait(timeout=20) != 0
+        os.killpg(holder.pid, signal.SIGKILL)
+        holder.wait()
+        try:
+            held.write("x")
+            held.flush()
+            raise AssertionError("a write went to a mount that has ended")
+        except OSError as error:
+            assert error.errno in (errno.ENOTCONN, errno.ECONNABORTED), error
+        finally:
+            try:
+                held.close()
+            except OSError:
+                pass
+
+
+def read_only():
+    with mounts.passthrough("--read-only") as (share, point):
+        (share / "f").write_text("x")
+        assert (point / "f").read_text() == "x"
+        for change in (lambda: (point / "f").write_text("y"), lambda: (point / "g").mkdir(),
+                       lambda: (point / "f").unlink(), lambda: os.chmod(point / "f", 0o600)):
+            try:
+                change()
+                raise AssertionError("a read-only mount was changed")
+            except OSError as error:
+                assert error.errno == errno.EROFS, error
+
+
+def trace():
+    with mounts.scratch() as base:
+        file = base / "trace"
+        with mounts.memory("--trace", str(file)) as point:
+            (point / "traced").mkdir()
+        text = file.read_text()
+        assert "INIT" in text and "MKDIR" in text, text[:500]
+
+
+main()
