@@ -217,13 +217,20 @@ void budget_counts(struct budget *budget, uint64_t *takes, uint64_t *gives)
     }
 }
 
-void budget_set_used(struct budget *budget, uint64_t used)
+void budget_exchange(struct budget *budget, uint64_t back, uint64_t wanted)
 {
-    assert(used <= budget->limit);
     pthread_mutex_lock(&budget->gather);
-    uint64_t calls;
-    bool still;
-    sweep(budget, &calls, &still);
-    atomic_store(&budget->pool, budget->limit - used);
+    atomic_fetch_add(&budget->pool, back);
+    uint64_t hand = 0;
+    while (hand < wanted) {
+        uint64_t calls;
+        bool still;
+        hand += grab_up_to(&budget->pool, wanted - hand);
+        if (hand < wanted)
+            hand += sweep(budget, &calls, &still);
+        if (hand < wanted)
+            sched_yield();
+    }
+    atomic_fetch_add(&budget->pool, hand - wanted);
     pthread_mutex_unlock(&budget->gather);
 }

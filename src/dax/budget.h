@@ -51,7 +51,10 @@ void budget_give(struct budget *budget, unsigned shard, uint64_t units, uint64_t
 uint64_t budget_used(struct budget *budget);
 void budget_counts(struct budget *budget, uint64_t *takes, uint64_t *gives);
 
-/* Sets what is in use. Nobody else may be taking or giving. used must be within the limit. */
-void budget_set_used(struct budget *budget, uint64_t used);
+/*
+ * Gives `back` and takes `wanted`, uncounted. Nobody else may be taking; some may still be about to give what they have
+ * removed, which is why there is no way to set what is in use: it waits until there is enough, so there must be.
+ */
+void budget_exchange(struct budget *budget, uint64_t back, uint64_t wanted);
 
 #endif

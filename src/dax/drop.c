@@ -66,33 +66,44 @@ int dax_unmap_all(struct oriel_dax *dax)
     return first_err;
 }
 
-static void forget_block(struct oriel_dax *dax, uint64_t block)
-{
-    uint64_t word = claimed_word(dax, block);
-    if (word_kind(word) == WORD_FINE)
-        free(record_fine(block_record(dax, block, word)));
-    atomic_store(&dax->words[block],
-                 (word & WORD_VERSION) | ((word & WORD_GENERATION) + WORD_GENERATION_ONE));
-}
-
-/* A block that the mapper still shows: its pieces stay. The slot now begins here if what was before is forgotten. */
-struct kept {
+/* What goes, and what the mapper still shows and therefore stays. */
+struct forgotten {
     uint64_t bytes, slots;
-    uint64_t next_block;
+    uint64_t kept_slots;
+    uint64_t next_block; /* the one behind the last that was kept */
 };
 
+static void forget_block(struct oriel_dax *dax, uint64_t block, uint64_t word, struct forgotten *gone)
+{
+    if (word_kind(word) == WORD_FINE) {
+        struct fine *fine = record_fine(block_record(dax, block, word));
+        for (uint32_t i = 0; i < fine->count; i++)
+            gone->bytes += fine->piece[i].length;
+        gone->slots += fine->count;
+        free(fine);
+    } else {
+        gone->bytes += word_length(word, dax->granule_shift);
+        gone->slots++;
+    }
+    gone->slots -= (word & WORD_CONT) != 0;
+    /* Opening the gate makes it known to all. */
+    atomic_store_explicit(&dax->words[block],
+                          (word & WORD_VERSION) | ((word & WORD_GENERATION) + WORD_GENERATION_ONE),
+                          memory_order_release);
+}
+
+/* The pieces stay; the slot begins here if what was before is forgotten. */
 static void keep_block(struct oriel_dax *dax, uint64_t block, const struct block_view *view,
-                       struct kept *kept)
+                       struct forgotten *gone)
 {
     uint64_t word = view->word;
-    if ((word & WORD_CONT) && block != kept->next_block) {
+    gone->slots += view->count - ((word & WORD_CONT) != 0);
+    if ((word & WORD_CONT) && block != gone->next_block) {
         word = (word & ~WORD_CONT) + WORD_GENERATION_ONE;
         atomic_store(&dax->words[block], word);
     }
-    for (uint32_t i = 0; i < view->count; i++)
-        kept->bytes += view->pieces[i].length;
-    kept->slots += view->count - ((word & WORD_CONT) != 0);
-    kept->next_block = block + 1;
+    gone->kept_slots += view->count - ((word & WORD_CONT) != 0);
+    gone->next_block = block + 1;
 }
 
 static bool any_bound(const struct block_view *view)
@@ -104,32 +115,38 @@ static bool any_bound(const struct block_view *view)
     return false;
 }
 
-void dax_forget_all(struct oriel_dax *dax, bool what_is_shown_too)
+static void forget_chunk(struct oriel_dax *dax, uint64_t first, uint64_t last, bool what_is_shown_too,
+                         struct forgotten *gone)
 {
-    struct kept kept = {.next_block = UINT64_MAX};
-    for (uint64_t chunk = 0; chunk << CHUNK_SHIFT < dax->block_count; chunk++) {
-        uint64_t first = 0, last = 0;
-        if (!shown_blocks(dax, chunk, &first, &last))
+    for (uint64_t block = first; block <= last; block++) {
+        uint64_t word = claimed_word(dax, block);
+        struct block_view view;
+        if (word_kind(word) == WORD_NONE)
             continue;
-        for (uint64_t block = first; block <= last; block++) {
-            uint64_t word = claimed_word(dax, block);
-            struct block_view view;
-            if (word_kind(word) == WORD_NONE)
-                continue;
-            if (word_kind(word) == WORD_ONE && (!(word & WORD_BOUND) || what_is_shown_too)) {
-                forget_block(dax, block);
+        if (!what_is_shown_too) {
+            block_view(dax, block, &view);
+            if (any_bound(&view)) {
+                keep_block(dax, block, &view, gone);
                 continue;
             }
-            block_view(dax, block, &view);
-            if (any_bound(&view) && !what_is_shown_too)
-                keep_block(dax, block, &view, &kept);
-            else if (view.count > 0)
-                forget_block(dax, block);
         }
+        forget_block(dax, block, word, gone);
     }
-    budget_set_used(&dax->bytes, kept.bytes >> dax->granule_shift);
+}
+
+void dax_forget_all(struct oriel_dax *dax, bool what_is_shown_too, uint64_t new_bytes, uint64_t new_slots)
+{
+    struct forgotten gone = {.next_block = UINT64_MAX};
+    for (uint64_t chunk = 0; chunk << CHUNK_SHIFT < dax->block_count; chunk++) {
+        uint64_t first = 0, last = 0;
+        if (shown_blocks(dax, chunk, &first, &last))
+            forget_chunk(dax, first, last, what_is_shown_too, &gone);
+    }
+    budget_exchange(&dax->bytes, gone.bytes >> dax->granule_shift, new_bytes >> dax->granule_shift);
+    /* Parts of one slot that was kept count as one: there need not be room for more. */
+    uint64_t kept = min_u64(gone.kept_slots, gone.slots);
     if (dax->limit_slots)
-        budget_set_used(&dax->slots, kept.slots < dax->slots.limit ? kept.slots : dax->slots.limit);
+        budget_exchange(&dax->slots, gone.slots - kept, new_slots);
 }
 
 void oriel_dax_reset(struct oriel_dax *dax)
@@ -137,7 +154,7 @@ void oriel_dax_reset(struct oriel_dax *dax)
     pthread_mutex_lock(&dax->maintenance);
     gate_close(dax);
     int err = dax_unmap_all(dax);
-    dax_forget_all(dax, false);
+    dax_forget_all(dax, false, 0, 0);
     gate_open(dax);
     pthread_mutex_unlock(&dax->maintenance);
     ORIEL_TRACE(dax->trace, "dax reset, unmap %d", err);

@@ -349,11 +349,8 @@ static int replace_all(struct loader *l, const struct oriel_daxs *head)
     int err = dax_unmap_all(dax);
     if (err != 0)
         return err;
-    dax_forget_all(dax, true);
+    dax_forget_all(dax, true, head->mapped_bytes, head->entry_count);
     walk_blocks(l, true);
-    budget_set_used(&dax->bytes, head->mapped_bytes >> dax->granule_shift);
-    if (dax->limit_slots)
-        budget_set_used(&dax->slots, head->entry_count);
     return 0;
 }
 

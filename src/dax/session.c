@@ -155,7 +155,7 @@ void oriel_dax_destroy(struct oriel_dax *dax)
     if (dax == NULL)
         return;
     (void)dax_unmap_all(dax);
-    dax_forget_all(dax, true);
+    dax_forget_all(dax, true, 0, 0);
     picture_cleanup(dax);
     free_session(dax);
 }

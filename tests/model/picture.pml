@@ -1,6 +1,6 @@
 /*
- * The picture that oriel_dax_save() takes (src/dax/picture.h), checked exhaustively by spin: one writer changes blocks
- * 0 and 1 together and then block 2; another one changes block 2, then block 0 alone; a saver takes two pictures.
+ * The picture that oriel_dax_save() takes (src/dax/picture.h), checked exhaustively by spin: a writer changes blocks 0
+ * and 1 together and then block 2, twice; a saver takes two pictures meanwhile.
  *
  * Proved: blocks 0 and 1 are in the picture as of the same change; what a thread did later is never in the picture
  * without what it did before; a picture holds all that was finished before it began.
@@ -14,7 +14,6 @@ bool commit[3], claimed[3];
 bool saving;
 byte epoch, kept_epoch[3], kept[3];
 byte wide_done, single_done; /* as others may know it */
-bool wide_first; /* the single change of the first writer came after its wide one */
 
 #define value(b) (b == 2 -> single : wide[b])
 
