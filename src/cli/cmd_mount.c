@@ -89,6 +89,18 @@ static void raise_descriptor_limit(void)
 
 /* ---- setting up ---- */
 
+static bool translates(const struct mount_options *options)
+{
+    return options->uid_rules.count != 0 || options->gid_rules.count != 0;
+}
+
+/* Without switching, new files are the process's whoever makes them. */
+static bool can_forbid(const struct mount_options *options)
+{
+    bool forbids = id_rules_forbid(&options->uid_rules) || id_rules_forbid(&options->gid_rules);
+    return !forbids || oriel_passthrough_can_switch_credentials();
+}
+
 static int open_trace(struct mounted *m)
 {
     const char *target = m->options->trace;
@@ -113,18 +125,25 @@ static int create_fs(struct mounted *m)
         int error = oriel_memory_fs_create(&memory, &m->fs);
         return error != 0 ? refuse("--memory", -error) : CLI_OK;
     }
+    if (!can_forbid(options))
+        return refuse("forbid-guest of --translate-uid or --translate-gid needs CAP_SETUID and CAP_SETGID",
+                      EPERM);
     bool switches = oriel_passthrough_can_switch_credentials();
     struct oriel_passthrough_options passthrough = {
         .size = sizeof(passthrough),
         .dir = options->dir,
         .read_only = options->read_only,
         .xattr = true,
-        .posix_acl = true,
+        .posix_acl = !translates(options),
         .submounts = options->submounts,
         .switch_credentials = switches,
         .keep_credentials = switches,
         .device_nodes = true,
         .trace = m->trace,
+        .uid_rules = options->uid_rules.rules,
+        .uid_rule_count = options->uid_rules.count,
+        .gid_rules = options->gid_rules.rules,
+        .gid_rule_count = options->gid_rules.count,
     };
     int error = oriel_passthrough_create(&passthrough, &m->fs);
     return error != 0 ? refuse(options->dir, -error) : CLI_OK;
@@ -143,7 +162,7 @@ static int create_server(struct mounted *m)
         .posix_locks = true,
         .flock_locks = true,
         .xattr = true,
-        .posix_acl = true,
+        .posix_acl = !translates(options),
         .trace = m->trace,
     };
     int error = oriel_fuse_server_create(&server, &m->server);

@@ -119,6 +119,10 @@ static int create_fs(struct service *service, int share_fd)
         .file_handles = options->file_handles,
         .device_nodes = true,
         .trace = service->trace,
+        .uid_rules = options->uid_rules.rules,
+        .uid_rule_count = options->uid_rules.count,
+        .gid_rules = options->gid_rules.rules,
+        .gid_rule_count = options->gid_rules.count,
     };
     return oriel_passthrough_create(&passthrough, &service->fs);
 }
@@ -153,8 +157,18 @@ static int create_server(struct service *service)
     return r;
 }
 
+/* Without switching, new files are the daemon's whoever makes them. */
+static bool can_forbid(const struct serve_options *options)
+{
+    bool forbids = id_rules_forbid(&options->uid_rules) || id_rules_forbid(&options->gid_rules);
+    return !forbids || oriel_passthrough_can_switch_credentials();
+}
+
 static int create_back_end(struct service *service, int share_fd)
 {
+    if (!can_forbid(service->options))
+        return complain("forbid-guest of --translate-uid or --translate-gid needs CAP_SETUID and CAP_SETGID",
+                        EPERM);
     int r = create_fs(service, share_fd);
     if (r == -EOPNOTSUPP)
         return complain("--inode-file-handles=mandatory: the file system has no file handles, or "

@@ -26,6 +26,9 @@ const char mount_usage[] =
     "  --allow-other     let other users in\n"
     "  --submounts       show what is mounted below DIR too\n"
     "  --writeback       let the kernel hold written data back\n"
+    "  --translate-uid TYPE:SOURCE:TARGET[:COUNT], --translate-gid …   map ids: map, guest, host, "
+    "squash-guest,\n"
+    "                    squash-host, forbid-guest (here the guest is the mount); no access lists then\n"
     "  --trace FILE      write a line for every request (ORIEL_TRACE does too)\n";
 
 enum option_code {
@@ -42,6 +45,8 @@ enum option_code {
     OPTION_SUBMOUNTS,
     OPTION_WRITEBACK,
     OPTION_TRACE,
+    OPTION_TRANSLATE_UID,
+    OPTION_TRANSLATE_GID,
     OPTION_HELP,
 };
 
@@ -59,6 +64,8 @@ static const struct option long_options[] = {
     {"submounts", no_argument, NULL, OPTION_SUBMOUNTS},
     {"writeback", no_argument, NULL, OPTION_WRITEBACK},
     {"trace", required_argument, NULL, OPTION_TRACE},
+    {"translate-uid", required_argument, NULL, OPTION_TRANSLATE_UID},
+    {"translate-gid", required_argument, NULL, OPTION_TRANSLATE_GID},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -105,6 +112,12 @@ static bool take_cache(const char *text, enum oriel_cache_mode *mode)
     return bad("--cache", text, "must be never, metadata, auto or always");
 }
 
+static bool take_rule(const char *option, const char *text, struct id_rules *rules)
+{
+    const char *wrong = id_rules_add(rules, text);
+    return wrong == NULL || bad(option, text, wrong);
+}
+
 static bool take_option(int code, const char *text, struct mount_options *options)
 {
     uint64_t number;
@@ -139,6 +152,10 @@ static bool take_option(int code, const char *text, struct mount_options *option
     case OPTION_TRACE:
         options->trace = text;
         return true;
+    case OPTION_TRANSLATE_UID:
+        return take_rule("--translate-uid", text, &options->uid_rules);
+    case OPTION_TRANSLATE_GID:
+        return take_rule("--translate-gid", text, &options->gid_rules);
     case OPTION_HELP:
         return options->help = true;
     default:
@@ -161,6 +178,10 @@ static bool take_paths(struct mount_options *options, int count, char **paths)
                  options->user_inodes != 0;
     if (sized && !options->memory) {
         fprintf(stderr, "oriel mount: --size, --inodes and --user-… are for --memory only\n");
+        return false;
+    }
+    if (options->memory && (options->uid_rules.count != 0 || options->gid_rules.count != 0)) {
+        fprintf(stderr, "oriel mount: --translate-uid and --translate-gid are not for --memory\n");
         return false;
     }
     return true;

@@ -7,6 +7,8 @@
 
 #include <oriel/fuse_server.h>
 
+#include "cli/id_rules.h"
+
 struct mount_options {
     const char *dir; /* NULL: memory */
     const char *mountpoint;
@@ -16,6 +18,7 @@ struct mount_options {
     unsigned threads;
     bool daemon, read_only, allow_other, submounts, writeback, help;
     const char *trace;
+    struct id_rules uid_rules, gid_rules;
 };
 
 /* False: one line on stderr said what is wrong. Strings point into argv. */

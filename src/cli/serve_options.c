@@ -356,6 +356,16 @@ static const char *set_gid_map(struct serve_options *o, const char *v)
     return add_id_map(o->sandbox.gid_map, &o->sandbox.gid_maps, v);
 }
 
+static const char *add_uid_rule(struct serve_options *o, const char *v)
+{
+    return id_rules_add(&o->uid_rules, v);
+}
+
+static const char *add_gid_rule(struct serve_options *o, const char *v)
+{
+    return id_rules_add(&o->gid_rules, v);
+}
+
 static const char *set_modcaps(struct serve_options *o, const char *v)
 {
     o->sandbox.modcaps = v;
@@ -480,6 +490,8 @@ static const struct option_row rows[] = {
     {"no_flock",             FORM_COMPAT, false, set_no_flock,             NULL},
     {"uid-map",              FORM_LONG,   true,  set_uid_map,              ":IN:OUT:COUNT:   user ids of the user namespace"},
     {"gid-map",              FORM_LONG,   true,  set_gid_map,              ":IN:OUT:COUNT:   group ids of the user namespace"},
+    {"translate-uid",        FORM_LONG,   true,  add_uid_rule,             "TYPE:SOURCE:TARGET:COUNT   map user ids: map, guest, host, squash-guest, squash-host, forbid-guest"},
+    {"translate-gid",        FORM_LONG,   true,  add_gid_rule,             "TYPE:SOURCE:TARGET:COUNT   map group ids"},
     {"modcaps",              FORM_BOTH,   true,  set_modcaps,              "LIST       change the capabilities kept: +NAME:-NAME"},
     {"rlimit-nofile",        FORM_LONG,   true,  set_rlimit,               "NUMBER     descriptor limit; 0: leave it"},
     {"log-level",            FORM_LONG,   true,  set_log_level,            "LEVEL      off, error, warn, info (default), debug"},
@@ -501,8 +513,6 @@ static const struct option_row rows[] = {
     {"norace",               FORM_COMPAT, false, refuse,                   NULL},
     {"daemonize",            FORM_LONG,   false, refuse,                   NULL},
     {"preserve-noatime",     FORM_LONG,   false, accept,                   NULL},
-    {"translate-uid",        FORM_LONG,   true,  refuse,                   NULL},
-    {"translate-gid",        FORM_LONG,   true,  refuse,                   NULL},
     {"migration-mode",       FORM_LONG,   true,  refuse,                   NULL},
     {"migration-on-error",   FORM_LONG,   true,  refuse,                   NULL},
     {"migration-verify-handles", FORM_LONG, false, refuse,                 NULL},
@@ -615,6 +625,8 @@ static bool check(struct serve_options *o)
         wrong = "--socket-group goes with --socket-path";
     else if ((o->sandbox.uid_maps != 0 || o->sandbox.gid_maps != 0) && o->sandbox.mode != SANDBOX_NAMESPACE)
         wrong = "--uid-map and --gid-map go with --sandbox namespace";
+    else if ((o->uid_rules.count != 0 || o->gid_rules.count != 0) && o->posix_acl)
+        wrong = "--translate-uid and --translate-gid do not go with --posix-acl";
     if (wrong != NULL)
         fprintf(stderr, "oriel serve: %s\n", wrong);
     return wrong == NULL;

@@ -9,6 +9,7 @@
 #include <oriel/passthrough.h>
 #include <oriel/vhost_user.h>
 
+#include "cli/id_rules.h"
 #include "cli/sandbox.h"
 
 enum serve_log_level {
@@ -31,6 +32,7 @@ struct serve_options {
     bool writeback, xattr, posix_acl, security_label, announce_submounts, read_only, allow_mmap,
         no_readdirplus;
     bool posix_lock, flock;
+    struct id_rules uid_rules, gid_rules;
     enum oriel_file_handles file_handles;
     bool pool_set;
     unsigned pool_size;

@@ -415,6 +415,8 @@ int fe_fuse(struct frontend *fe, unsigned queue_index, uint32_t opcode, uint64_t
                                   .opcode = opcode,
                                   .unique = ++fe->unique,
                                   .nodeid = nodeid,
+                                  .uid = fe->uid,
+                                  .gid = fe->gid,
                                   .pid = (uint32_t)getpid()};
     if (arg_len > 0)
         memcpy(in + 1, arg, arg_len);

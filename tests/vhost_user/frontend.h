@@ -110,6 +110,7 @@ struct frontend {
     struct fe_queue queues[FE_QUEUES_MAX];
     unsigned queue_count;
     uint64_t unique;
+    uint32_t uid, gid; /* of the process in the guest that asks */
 };
 
 /* ---- connection and messages ---- */

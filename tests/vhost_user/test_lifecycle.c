@@ -74,7 +74,15 @@ static const struct refusal refusals[] = {
      "/etc/passwd"},
     {"an unknown option", {"--frobnicate", NULL}, "--frobnicate"},
     {"an unknown -o name", {"-o", "frobnicate", NULL}, "frobnicate"},
-    {"an unsupported option", {"--translate-uid=map:0:0:1", NULL}, "--translate-uid"},
+    {"an unsupported option", {"--migration-mode=find-paths", NULL}, "--migration-mode"},
+    {"a malformed id rule", {"--translate-uid=map:0:zero:1", NULL}, "--translate-uid"},
+    {"an id rule of an unknown type", {"--translate-gid", "forbid-host:0:1", NULL}, "--translate-gid"},
+    {"id rules that overlap",
+     {"--translate-uid=map:0:1000:10", "--translate-uid=squash-guest:9:0:1", NULL},
+     "--translate-uid"},
+    {"id rules with ACLs",
+     {"--shared-dir=/tmp", "--socket-path=/tmp/x", "--translate-uid=map:0:1000:10", "--posix-acl", NULL},
+     "--posix-acl"},
     {"an unsupported -o name", {"-o", "xattrmap=:map::user.:", NULL}, "xattrmap"},
     {"a value that is missing", {"--shared-dir", NULL}, "--shared-dir"},
     {"a value too many", {"--writeback=yes", NULL}, "--writeback"},
@@ -350,29 +358,32 @@ static bool works_on_files(void)
     return fe_fuse(&fe, 1, FUSE_UNLINK, 1, "g", 2, NULL, NULL) == 0;
 }
 
-/* The case's arguments come before those of the command line, which turn seccomp off for a sanitizer's build.
- */
-static bool in_sandbox(const char *const *arguments)
+/* These arguments come before those of the command line, which turn seccomp off for a sanitizer's build. */
+static bool serve_with(const char *const *arguments)
 {
     struct daemon as_given = daemon_;
     int n = 0;
-    for (; n < 4 && arguments[n] != NULL; n++)
+    for (; arguments[n] != NULL; n++)
         daemon_.extra[n] = arguments[n];
     for (int i = 0; as_given.extra[i] != NULL && n < 23; i++)
         daemon_.extra[n++] = as_given.extra[i];
     daemon_.extra[n] = NULL;
-    bool ok = serve(false) && works_on_files();
-    if (ok) {
-        fe_close(&fe);
-        ok = exits_with(0);
-    }
+    bool ok = serve(false);
     memcpy(daemon_.extra, as_given.extra, sizeof(daemon_.extra));
     return ok;
 }
 
+static bool in_sandbox(const char *const *arguments)
+{
+    if (!serve_with(arguments) || !works_on_files())
+        return false;
+    fe_close(&fe);
+    return exits_with(0);
+}
+
 static const struct {
     const char *name;
-    const char *arguments[4];
+    const char *arguments[5]; /* ended by NULL */
 } sandboxes[] = {
     {"namespaces", {"--sandbox=namespace"}},
     {"chroot", {"--sandbox=chroot"}},
@@ -402,7 +413,7 @@ static bool give_folder_to_user(struct daemon *theirs, char folder[32])
 
 /* As an ordinary user: user namespace, its own id as root. In a child, so that the test keeps its own rights.
  */
-static bool as_ordinary_user(void)
+static bool as_ordinary_user(bool (*work)(void))
 {
     int status;
     char folder[32], command[64];
@@ -412,7 +423,7 @@ static bool as_ordinary_user(void)
     if (pid == 0) {
         ok = ok && setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 &&
              setresuid(65534, 65534, 65534) == 0;
-        ok = ok && serve(false) && works_on_files();
+        ok = ok && work();
         fe_close(&fe);
         ok = ok && exits_with(0);
         daemon_kill(&daemon_);
@@ -424,6 +435,89 @@ static bool as_ordinary_user(void)
     ok = system(command) == 0 && ok;
     daemon_ = ours;
     return ok;
+}
+
+/* ---- id rules ---- */
+
+static int make_folder(uint32_t uid, uint32_t gid, const char *name, struct fuse_attr *attr)
+{
+    struct {
+        struct fuse_mkdir_in in;
+        char name[16];
+    } mkdir_ = {.in = {.mode = 0755}};
+    struct fuse_entry_out entry;
+    size_t len = sizeof(entry), name_len = strlen(name) + 1;
+    memcpy(mkdir_.name, name, name_len);
+    fe.uid = uid;
+    fe.gid = gid;
+    int r = fe_fuse(&fe, 1, FUSE_MKDIR, 1, &mkdir_, sizeof(mkdir_.in) + name_len, &entry, &len);
+    if (r == 0)
+        *attr = entry.attr;
+    return r;
+}
+
+static bool is_on_host(const char *name, uid_t uid, gid_t gid)
+{
+    char path[340];
+    struct stat st;
+    snprintf(path, sizeof(path), "%s/%s", daemon_.share, name);
+    bool ok = stat(path, &st) == 0 && st.st_uid == uid && st.st_gid == gid;
+    if (!ok)
+        tap_note("%s is %u:%u", name, st.st_uid, st.st_gid);
+    rmdir(path);
+    return ok;
+}
+
+static bool ids_are_translated(void)
+{
+    static const char *const arguments[] = {"--translate-uid=map:1000:2000:10",
+                                            "--translate-uid=squash-guest:5000:3000:10",
+                                            "--translate-uid",
+                                            "forbid-guest:0:1",
+                                            "--translate-uid=squash-host:3000:77:1",
+                                            "--translate-gid=map:0:4000:10",
+                                            NULL};
+    struct fuse_attr attr = {0};
+    CHECK(serve_with(arguments));
+    CHECK(make_folder(1003, 1, "mapped", &attr) == 0);
+    CHECK(attr.uid == 1003 && attr.gid == 1);
+    CHECK(is_on_host("mapped", 2003, 4001));
+    CHECK(make_folder(5009, 50, "squashed", &attr) == 0);
+    CHECK(attr.uid == 77 && attr.gid == 50);
+    CHECK(is_on_host("squashed", 3000, 50));
+    CHECK(make_folder(0, 0, "forbidden", &attr) == -EPERM);
+    CHECK(make_folder(60, 60, "plain", &attr) == 0);
+    CHECK(is_on_host("plain", 60, 60));
+    fe_close(&fe);
+    return exits_with(0);
+}
+
+/* In its user namespace an ordinary user is 0; the guest's 1000 is to be that. */
+static bool user_translates(void)
+{
+    static const char *const arguments[] = {"--translate-uid=map:1000:0:1", "--translate-gid=map:1000:0:1",
+                                            NULL};
+    struct fuse_attr attr = {0};
+    CHECK(serve_with(arguments));
+    CHECK(make_folder(1000, 1000, "mine", &attr) == 0);
+    CHECK(attr.uid == 1000 && attr.gid == 1000);
+    CHECK(is_on_host("mine", 65534, 65534));
+    return true;
+}
+
+static bool user_works(void)
+{
+    return serve(false) && works_on_files();
+}
+
+static bool ordinary_user_works(void)
+{
+    return as_ordinary_user(user_works);
+}
+
+static bool ordinary_user_translates(void)
+{
+    return as_ordinary_user(user_translates);
 }
 
 static const struct {
@@ -439,7 +533,9 @@ static const struct {
     {"the socket file is removed", socket_file_removed},
     {"the share is unmounted", share_unmounted},
     {"a connected descriptor is served", connected_descriptor},
-    {"as an ordinary user, in a user namespace", as_ordinary_user},
+    {"as an ordinary user, in a user namespace", ordinary_user_works},
+    {"--translate-uid and --translate-gid", ids_are_translated},
+    {"--translate-uid and --translate-gid as an ordinary user", ordinary_user_translates},
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 
