@@ -58,6 +58,9 @@ struct oriel_fs_entry {
     struct oriel_fs_identity identity;
     struct oriel_fs_attr attr;
     intptr_t hold; /* the back-end's own, e.g. a descriptor; valid until inode_open() or entry_drop() */
+    /* Made by this very call, so no file known before can be it, even if the identity says so (inode number and
+     * clock tick used again). create() sets it where it made the file; elsewhere the server knows. */
+    bool made;
 };
 
 /* Who asks. */

@@ -57,7 +57,7 @@ static struct node *find(struct node_table *table, struct node_shard *shard, uin
         return NULL;
     uint32_t first = *bucket_of(shard, hash);
     struct node *node = first == 0 ? NULL : slab_at(&table->slab, first);
-    while (node != NULL && !same_identity(&node->identity, identity))
+    while (node != NULL && (node->stale || !same_identity(&node->identity, identity)))
         node = next_in_bucket(table, node);
     return node;
 }
@@ -286,12 +286,33 @@ static int open_new(struct node_table *table, void *parent, const char *name, st
     return rc;
 }
 
+/* A node that has the identity of a file just made is of one that had it before. Under the lock. */
+static void part_with_old(struct node_table *table, struct node_shard *shard, uint64_t hash,
+                          const struct oriel_fs_identity *identity)
+{
+    struct node *old = find(table, shard, hash, identity);
+    if (old != NULL && old != table->root)
+        old->stale = true;
+}
+
+void fuse_node_mark_stale(struct node_table *table, struct node *node)
+{
+    if (node == table->root)
+        return;
+    struct node_shard *shard = shard_of(table, hash_of(table, &node->identity));
+    pthread_mutex_lock(&shard->lock);
+    node->stale = true;
+    pthread_mutex_unlock(&shard->lock);
+}
+
 int fuse_node_intern(struct node_table *table, void *parent, const char *name, struct oriel_fs_entry *entry,
                      struct node **out)
 {
     uint64_t hash = hash_of(table, &entry->identity);
     struct node_shard *shard = shard_of(table, hash);
     pthread_mutex_lock(&shard->lock);
+    if (entry->made)
+        part_with_old(table, shard, hash, &entry->identity);
     *out = find_and_count(table, shard, hash, &entry->identity);
     pthread_mutex_unlock(&shard->lock);
     if (*out == NULL)

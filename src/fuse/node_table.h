@@ -4,6 +4,9 @@
  * A node lives while the guest's lookup count is above zero or the server holds it (a running request, an open
  * handle). A nodeid names it only while the count is above zero. Two entries with the same identity are one
  * node, so hard links and files found twice share nodeid, locks and DAX mappings. The root is never forgotten.
+ * An identity can come back for another file while the guest still knows the old one: birth times move in clock ticks,
+ * and ext4 gives a free inode number out again at once. So the node of a file that is known to be gone is
+ * no longer found by identity: when an entry was just made, and when the back-end says ESTALE of it.
  *
  * Locks: fuse_node_get() and fuse_node_put() take none, unless the put ends the node. Counting and finding by identity
  * take the lock of one of 256 shards; no back-end call is made under it (but for fuse_node_table_clear()).
@@ -23,8 +26,10 @@
 struct node {
     struct slab_item item; /* link: the next node in the bucket */
     struct oriel_fs_identity identity;
-    void *inode;      /* the back-end's */
-    uint64_t lookups; /* how often the guest was told; under the shard's lock */
+    void *inode; /* the back-end's */
+    /* Under the shard's lock. */
+    uint64_t lookups : 63; /* how often the guest was told */
+    uint64_t stale : 1;    /* its file is gone: an entry of the same identity is another file */
 };
 static_assert(sizeof(struct node) == 64, "one cache line a node");
 
@@ -68,6 +73,9 @@ static inline uint64_t fuse_node_id(const struct node *node)
  */
 int fuse_node_intern(struct node_table *table, void *parent, const char *name, struct oriel_fs_entry *entry,
                      struct node **out);
+
+/* The file of this node is gone: entries of its identity make a new node from now on. Not for the root. */
+void fuse_node_mark_stale(struct node_table *table, struct node *node);
 
 /* Counts one lookup more of a node that is pinned. */
 void fuse_node_count(struct node_table *table, struct node *node);

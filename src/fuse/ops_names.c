@@ -42,6 +42,7 @@ int op_mknod(struct request *r)
     struct oriel_fs_entry entry = {0};
     rc = fs->ops->mknod(fs->fs, &r->caller, r->node->inode, name, mode & (S_IFMT | MODE_BITS), in->rdev,
                         in->umask & UMASK_BITS, &entry);
+    entry.made = true;
     return rc != 0 ? rc : reply_entry(r, r->node->inode, name, &entry);
 }
 
@@ -58,6 +59,7 @@ int op_mkdir(struct request *r)
     struct oriel_fs_entry entry = {0};
     rc = fs->ops->mkdir(fs->fs, &r->caller, r->node->inode, name, in->mode & MODE_BITS,
                         in->umask & UMASK_BITS, &entry);
+    entry.made = true;
     return rc != 0 ? rc : reply_entry(r, r->node->inode, name, &entry);
 }
 
@@ -84,6 +86,7 @@ int op_symlink(struct request *r)
         return rc;
     struct oriel_fs_entry entry = {0};
     rc = fs->ops->symlink(fs->fs, &r->caller, r->node->inode, name, target, &entry);
+    entry.made = true;
     return rc != 0 ? rc : reply_entry(r, r->node->inode, name, &entry);
 }
 

@@ -195,6 +195,7 @@ static int create_file(struct request *r, const struct wire_create_in *in, const
                              backend_kill(in->open_flags), &entry, &opened);
     else
         rc = fs->ops->tmpfile(fs->fs, &r->caller, parent, mode, flags, umask, &entry, &opened);
+    entry.made = entry.made || name == NULL;
     if (rc == 0)
         return reply_created(r, handle, name, &entry, &opened);
     fuse_handle_unreserve(&r->server->handles, handle);

@@ -97,6 +97,8 @@ static size_t finish(struct request *r, int rc, uint64_t started)
     bool silent = (r->op->flags & OP_NO_REPLY) != 0;
     size_t len = silent ? 0 : reply_finish(r, rc);
     uint64_t ns = now_ns(r->server) - started;
+    if (__builtin_expect(rc == -ESTALE, 0) && r->node != NULL)
+        fuse_node_mark_stale(&r->server->nodes, r->node);
     request_trace_end(r, rc, len, ns);
     request_end(r);
     count(r, rc, ns);

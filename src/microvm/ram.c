@@ -70,7 +70,8 @@ int ram_write(const struct ram *ram, uint64_t gpa, const void *data, uint64_t le
     void *to = ram_at(ram, gpa, len);
     if (to == NULL)
         return -EFAULT;
-    memcpy(to, data, len);
+    if (len > 0) /* data may be NULL for nothing */
+        memcpy(to, data, len);
     return 0;
 }
 

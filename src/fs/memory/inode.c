@@ -51,6 +51,7 @@ static void init_inode(struct memfs *fs, struct memfs_inode *inode, const struct
     pthread_rwlockattr_destroy(&attr);
     inode->ino = atomic_fetch_add_explicit(&fs->next_ino, 1, memory_order_relaxed);
     inode->mode = args->mode;
+    inode->type = args->mode & S_IFMT;
     inode->uid = args->uid;
     inode->gid = args->gid;
     inode->rdev = args->rdev;

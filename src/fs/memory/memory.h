@@ -56,6 +56,7 @@ struct memfs_inode {
     pthread_rwlock_t lock;
     uint64_t ino;  /* never changes, is never used again */
     uint32_t mode; /* its type never changes */
+    uint32_t type; /* of mode, to be read without the lock */
     uint32_t uid, gid, nlink, rdev;
     bool linkable; /* O_TMPFILE without O_EXCL: link() may give it its first name */
     struct oriel_fs_time atime, mtime, ctime, btime;
@@ -111,17 +112,17 @@ void memfs_touch_atime(struct memfs_inode *inode);
 
 static inline bool memfs_is_folder(const struct memfs_inode *inode)
 {
-    return (inode->mode & 0170000) == 0040000;
+    return inode->type == 0040000;
 }
 
 static inline bool memfs_is_regular(const struct memfs_inode *inode)
 {
-    return (inode->mode & 0170000) == 0100000;
+    return inode->type == 0100000;
 }
 
 static inline bool memfs_is_symlink(const struct memfs_inode *inode)
 {
-    return (inode->mode & 0170000) == 0120000;
+    return inode->type == 0120000;
 }
 
 /* True when the caller is the superuser, or has gid among its groups. */

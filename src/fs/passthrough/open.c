@@ -226,13 +226,16 @@ int pt_create(void *fs, const oriel_fs_caller *caller, void *parent, const char 
     if (err != 0)
         return err;
     int fd = create_new(pt, caller, folder.fd, name, mode, flags, umask);
+    bool made = fd >= 0;
     if (fd == -EEXIST && !(flags & O_EXCL))
         fd = open_existing(pt, caller, folder.fd, name, flags, kill);
     if (fd < 0) {
         budget_put(&pt->budget);
         return fd == -EMFILE ? -ENFILE : fd;
     }
-    return finish_create(pt, parent, fd, flags, out, opened);
+    err = finish_create(pt, parent, fd, flags, out, opened);
+    out->made = made;
+    return err;
 }
 
 int pt_tmpfile(void *fs, const oriel_fs_caller *caller, void *parent, uint32_t mode, uint32_t flags,
