@@ -71,14 +71,13 @@ class Mount:
 
 
 @contextlib.contextmanager
-def passthrough(*args):
+def passthrough(*args, on_disk=False):
     """A folder and a mount of it: (share, point).
 
-    The folder is on a tmpfs, which never uses an inode number twice. On ext4 a file that is made within the clock tick
-    in which another one was made and removed may get that one's number and birth time, and then passthrough takes it
-    for the old file, as long as the kernel has not forgotten that: ESTALE (seen about once in six runs of the suite).
+    The folder is on a tmpfs, or where temporary files are: on ext4 a file that is made within the clock tick in which
+    another one was made and removed may get that one's number and birth time, which a tmpfs never does.
     """
-    with tmpfs(size="2g", inodes="3000000") as base:
+    with scratch() if on_disk else tmpfs(size="2g", inodes="3000000") as base:
         base.chmod(0o755)
         share, point = base / "share", base / "mnt"
         share.mkdir(mode=0o755)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""random_ops on a mount and a plain folder: test_random.py PROGRAM (passthrough|memory) STEPS SECONDS [MOUNT-OPTION...]"""
+"""random_ops on a mount and a plain folder: test_random.py PROGRAM (passthrough|disk|memory) STEPS SECONDS [MOUNT-OPTION...]"""
 
 import contextlib
 import subprocess
@@ -20,7 +20,7 @@ def main():
         if kind == "memory":
             point = stack.enter_context(mounts.memory("--size", "256M", *options))
         else:
-            _, point = stack.enter_context(mounts.passthrough(*options))
+            _, point = stack.enter_context(mounts.passthrough(*options, on_disk=kind == "disk"))
         plain = stack.enter_context(mounts.tmpfs())
         status = subprocess.run([program, point, plain, steps, seconds]).returncode
     sys.exit(status)
