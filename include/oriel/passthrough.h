@@ -72,7 +72,9 @@ struct oriel_passthrough_options {
     bool enforce_credentials;
     /* A call may return with the thread's credentials and umask still switched, and its working folder
      * changed, which saves switching back and forth. For threads that do nothing else;
-     * oriel_passthrough_restore_thread() gives credentials and umask back. Needed for xattrs when the process
+     * oriel_passthrough_restore_thread() gives credentials and umask back. The rights of the process are then
+     * those of the thread that creates the back-end, on every thread (one that a switched thread starts inherits
+     * its caller's): ids and groups must not change after create, capabilities may be given up. Needed for xattrs when the process
      * has changed its root (chroot, pivot_root) after create. */
     bool keep_credentials;
     bool device_nodes; /* let the guest make character and block devices; they are never opened here */

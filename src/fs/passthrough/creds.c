@@ -12,18 +12,8 @@
 
 #include "base/checked.h"
 
-#define GROUPS_KEPT                                                                                          \
-    64 /* longer lists of callers are set anew each time; a process with more can't switch   \
-                        */
 #define NO_ID      UINT32_C(0xffffffff)
 #define CAP_BIT(c) (UINT64_C(1) << (c))
-
-struct thread_rights {
-    uint32_t uid, gid;
-    uint64_t effective;
-    size_t group_count; /* SIZE_MAX = not remembered */
-    uint32_t groups[GROUPS_KEPT];
-};
 
 /* Credentials belong to the thread, so what is known of them does too. */
 struct thread_creds {
@@ -33,7 +23,7 @@ struct thread_creds {
     mode_t own_umask, umask;
     const void *folder_owner;
     uint64_t permitted;
-    struct thread_rights own, now;
+    struct creds_held own, now;
 };
 
 static _Thread_local struct thread_creds thread;
@@ -62,26 +52,43 @@ static int write_effective(uint64_t effective)
     return 0;
 }
 
-static int learn_thread(void)
+static int read_held(struct creds_held *held, uint64_t *permitted)
+{
+    int err = read_capabilities(&held->effective, permitted);
+    if (err != 0)
+        return err;
+    held->uid = (uint32_t)geteuid();
+    held->gid = (uint32_t)getegid();
+    int n = getgroups(CREDS_GROUPS_KEPT, (gid_t *)held->groups);
+    held->group_count = n >= 0 ? (size_t)n : SIZE_MAX;
+    return 0;
+}
+
+static int learn_thread(const struct creds_held *process)
 {
     if (thread.known)
         return 0;
-    struct thread_rights *own = &thread.own;
-    int err = read_capabilities(&own->effective, &thread.permitted);
+    int err = read_held(&thread.now, &thread.permitted);
     if (err != 0)
         return err;
-    own->uid = (uint32_t)geteuid();
-    own->gid = (uint32_t)getegid();
-    int n = getgroups(GROUPS_KEPT, (gid_t *)own->groups);
-    if (n < 0)
+    if (process == NULL && thread.now.group_count == SIZE_MAX)
         return -EPERM;
-    own->group_count = (size_t)n;
-    thread.now = *own;
+    thread.own = process != NULL ? *process : thread.now;
+    thread.own.effective &= thread.permitted;
     thread.known = true;
     return 0;
 }
 
-static bool same_groups(const struct thread_rights *have, const uint32_t *groups, size_t count)
+int creds_record(struct creds_held *out)
+{
+    uint64_t permitted;
+    if (!thread.known)
+        return read_held(out, &permitted);
+    *out = thread.own;
+    return 0;
+}
+
+static bool same_groups(const struct creds_held *have, const uint32_t *groups, size_t count)
 {
     return have->group_count == count && (count == 0 || memcmp(have->groups, groups, count * 4) == 0);
 }
@@ -93,7 +100,7 @@ static int set_groups(const uint32_t *groups, size_t count)
     thread.now.group_count = SIZE_MAX;
     if (syscall(SYS_setgroups, count, groups) != 0)
         return -errno;
-    if (count <= GROUPS_KEPT) {
+    if (count <= CREDS_GROUPS_KEPT) {
         if (count > 0)
             memcpy(thread.now.groups, groups, count * 4);
         thread.now.group_count = count;
@@ -135,13 +142,13 @@ static int set_effective(uint64_t effective)
 /* Own uid first: it may bring back the capabilities that the other steps need. */
 static int become_own(uint64_t effective)
 {
-    const struct thread_rights *own = &thread.own;
+    const struct creds_held *own = &thread.own;
     int err = set_uid(own->uid);
     if (err == 0)
         err = set_effective(effective | (own->effective & (CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETUID))));
     if (err == 0)
         err = set_gid(own->gid);
-    if (err == 0)
+    if (err == 0 && own->group_count != SIZE_MAX) /* else they are too many to switch, so they never were */
         err = set_groups(own->groups, own->group_count);
     if (err == 0)
         err = set_effective(effective);
@@ -193,16 +200,16 @@ static bool may_reach_every_file(void)
     return (thread.now.effective & reach) == reach;
 }
 
-int creds_enter(enum creds_rights rights, const struct creds_caller *caller)
+int creds_enter(enum creds_rights rights, const struct creds_caller *caller,
+                const struct creds_held *process)
 {
-    /* A thread that was never switched has its own. */
-    if ((rights == CREDS_ANY || rights == CREDS_OWN) && !thread.known)
+    if ((rights == CREDS_ANY || rights == CREDS_OWN) && !thread.known && process == NULL)
         return 0;
-    if (rights == CREDS_ANY && (thread.now.uid == thread.own.uid || may_reach_every_file()))
-        return 0;
-    int err = learn_thread();
+    int err = learn_thread(process);
     if (err != 0)
         return err;
+    if (rights == CREDS_ANY && (thread.now.uid == thread.own.uid || may_reach_every_file()))
+        return 0;
     uint64_t effective = capabilities_of(rights, caller);
     if (rights != CREDS_OWNER && rights != CREDS_CALLER)
         return become_own(effective);
@@ -267,7 +274,7 @@ static uint64_t effective_capabilities(void)
 bool creds_can_switch(void)
 {
     const uint64_t needed = CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID);
-    return (effective_capabilities() & needed) == needed && getgroups(0, NULL) <= GROUPS_KEPT;
+    return (effective_capabilities() & needed) == needed && getgroups(0, NULL) <= CREDS_GROUPS_KEPT;
 }
 
 bool creds_can_keep_sgid(void)

@@ -22,15 +22,31 @@ enum creds_rights {
     CREDS_CALLER, /* the caller's ids and no capability */
 };
 
+#define CREDS_GROUPS_KEPT 64 /* longer lists of callers are set anew each time */
+
+/* What a thread holds. */
+struct creds_held {
+    uint32_t uid, gid;
+    uint64_t effective;
+    size_t group_count; /* SIZE_MAX = not remembered */
+    uint32_t groups[CREDS_GROUPS_KEPT];
+};
+
+/* The own rights of the calling thread: for creds_enter() on others. */
+int creds_record(struct creds_held *out);
+
 struct creds_caller {
     uint32_t uid, gid;
     const uint32_t *groups;
     size_t group_count;
 };
 
-/* Makes the thread's rights what is asked for; caller only for OWNER and CALLER. -EPERM, -EINVAL (an id that
- * is none), -EAGAIN; the thread then has its own rights. */
-int creds_enter(enum creds_rights rights, const struct creds_caller *caller);
+/* Makes the thread's rights what is asked for; caller only for OWNER and CALLER. `process` is what a thread that
+ * was never switched takes for its own, less the capabilities that were given up since: a thread that is started
+ * by a switched one begins as that one's caller. NULL: no thread stays switched, each has what it comes with.
+ * -EPERM, -EINVAL (an id that is none), -EAGAIN; the thread then has its own rights. */
+int creds_enter(enum creds_rights rights, const struct creds_caller *caller,
+                const struct creds_held *process);
 
 /* Makes `mask` the umask of this thread only. */
 void creds_set_umask(mode_t mask);

@@ -14,6 +14,7 @@
 #include "fs/passthrough/location.h"
 #include "fs/passthrough/locks.h"
 #include "fs/passthrough/mount.h"
+#include "fs/passthrough/rights.h"
 
 int descriptor_take(struct passthrough *pt)
 {
@@ -79,7 +80,7 @@ static int open_handle_once(const struct pt_inode *inode, int flags)
 
 int inode_open_handle(struct passthrough *pt, const struct pt_inode *inode, int flags)
 {
-    int fd = creds_enter(CREDS_ANY, NULL);
+    int fd = rights_any(pt);
     if (fd == 0)
         fd = open_handle_once(inode, flags);
     /* The process itself may have used up RLIMIT_NOFILE. */
@@ -141,7 +142,7 @@ static int open_path(struct passthrough *pt, struct pt_inode *inode, struct fd_r
 {
     if (inode->handle_bytes > 0)
         return open_by_handle(pt, inode, ref, stx);
-    int err = creds_enter(CREDS_ANY, NULL);
+    int err = rights_any(pt);
     if (err == 0)
         err = location_open(pt, inode, ref);
     if (err == 0 && stx != NULL)
@@ -367,7 +368,7 @@ int pt_inode_open(void *fs, void *parent, const char *name, struct oriel_fs_entr
     cleanup_fd_ref struct fd_ref folder = {.kind = FD_REF_NONE};
     struct place place = {.name = ""};
     entry->hold = HOLD_NONE;
-    int err = creds_enter(CREDS_ANY, NULL);
+    int err = rights_any(pt);
     if (err != 0)
         return err;
     if (opened != NULL) {

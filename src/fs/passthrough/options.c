@@ -147,7 +147,9 @@ static struct passthrough *passthrough_new(void)
 static int set_up(struct passthrough *pt)
 {
     int folder = -1;
-    int err = make_budget(pt);
+    int err = creds_record(&pt->process);
+    if (err == 0)
+        err = make_budget(pt);
     if (err == 0)
         err = open_shared_folder(&pt->options, &folder);
     if (err != 0)

@@ -55,6 +55,12 @@ static int translate_groups(const struct passthrough *pt, struct creds_caller *w
     return 0;
 }
 
+/* Without keep_credentials nothing is left switched, so a new thread comes with the rights of the process. */
+static const struct creds_held *process_of(const struct passthrough *pt)
+{
+    return pt->options.keep_credentials ? &pt->process : NULL;
+}
+
 static int enter_as(const struct passthrough *pt, const oriel_fs_caller *caller, enum creds_rights rights)
 {
     cleanup_free uint32_t *groups = NULL;
@@ -69,7 +75,12 @@ static int enter_as(const struct passthrough *pt, const oriel_fs_caller *caller,
         err = gid_to_host(pt, caller->gid, &who.gid);
     if (err == 0)
         err = translate_groups(pt, &who, &groups);
-    return err != 0 ? err : creds_enter(rights, &who);
+    return err != 0 ? err : creds_enter(rights, &who, process_of(pt));
+}
+
+int rights_any(const struct passthrough *pt)
+{
+    return creds_enter(CREDS_ANY, NULL, process_of(pt));
 }
 
 int rights_begin(struct passthrough *pt, const oriel_fs_caller *caller, enum creds_rights rights)
@@ -79,7 +90,7 @@ int rights_begin(struct passthrough *pt, const oriel_fs_caller *caller, enum cre
     rights = rights_of(pt, caller, rights);
     if (rights == CREDS_OWNER || rights == CREDS_CALLER)
         return enter_as(pt, caller, rights);
-    return creds_enter(rights, NULL);
+    return creds_enter(rights, NULL, process_of(pt));
 }
 
 void rights_end(struct passthrough *const *pt)

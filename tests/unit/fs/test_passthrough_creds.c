@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -242,6 +243,33 @@ static void kept_credentials_serve_one_caller_after_the_other(void **state)
     assert_int_equal(umask(mask), 022);
 }
 
+static void *give_away(void *opaque)
+{
+    struct rig *rig = opaque;
+    struct oriel_fs_attr attr = {.uid = 77}, out;
+    void *file = rig_lookup(rig, rig->root, "owned");
+    int rc = rig->fs.ops->setattr(rig->fs.fs, &as_root, file, NULL, &attr, ORIEL_FS_SET_UID, &out);
+    rig_close(rig, file);
+    oriel_passthrough_restore_thread();
+    return rc == 0 && geteuid() == 0 ? rig : NULL;
+}
+
+/* Linux gives a new thread the credentials of its maker, here a caller of the guest. */
+static void a_thread_started_by_a_switched_one_has_the_rights_of_the_process(void **state)
+{
+    SKIP_UNLESS_ROOT();
+    struct rig *rig = RIG(state);
+    struct oriel_fs_entry entry;
+    pthread_t thread;
+    void *done = NULL;
+    host_file(rig, "owned", "x");
+    rig_close(rig, create_as(rig, &user, rig->root, "file", 0600, 0, &entry));
+    assert_int_equal(geteuid(), 4321);
+    assert_int_equal(pthread_create(&thread, NULL, give_away, rig), 0);
+    pthread_join(thread, &done);
+    assert_ptr_equal(done, rig);
+}
+
 static void enforced_credentials_ask_the_host_again(void **state)
 {
     SKIP_UNLESS_ROOT();
@@ -461,6 +489,7 @@ int main(void)
         WITH(setup_switching, a_write_that_kills_takes_suid_and_sgid_away),
         WITH(setup_switching, supplementary_groups_of_the_process_are_not_lent),
         WITH(setup_keeping, kept_credentials_serve_one_caller_after_the_other),
+        WITH(setup_keeping, a_thread_started_by_a_switched_one_has_the_rights_of_the_process),
         WITH(setup_enforcing, enforced_credentials_ask_the_host_again),
         WITH(setup_nothing, ids_are_translated_both_ways),
         WITH(setup_nothing, bad_id_rules_are_refused),
