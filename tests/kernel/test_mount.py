@@ -14,7 +14,7 @@ from runner.script import Script
 def main():
     script = Script()
     reason = mounts.why_not()
-    for case in (bad_input, daemon, signals, unmounted_outside, busy, read_only, trace):
+    for case in (bad_input, daemon, signals, unmounted_outside, busy, read_only, trace, translated_ids):
         if reason:
             script.skip(case.__name__, reason)
         else:
@@ -35,7 +35,9 @@ def bad_input():
                      [base / "missing", base / "share"], [base / "share", base / "share" / "inside"],
                      ["--threads", "0", "--memory", base / "share"], ["--cache", "often", "--memory", base / "share"],
                      ["--size", "big", "--memory", base / "share"], ["--size", "1M", base / "share", base],
-                     ["--bogus"], ["--trace", "/missing/trace", "--memory", base / "share"]):
+                     ["--translate-uid", "map:1", base / "share", base],
+                     ["--translate-gid=map:0:9:5", "--translate-gid=guest:4:0:1", base / "share", base],
+                     ["--translate-uid", "map:1:2:3", "--memory", base / "share"], ["--bogus"], ["--trace", "/missing/trace", "--memory", base / "share"]):
             result = oriel(*args)
             assert result.returncode == 2, (args, result)
             assert result.stderr.count("\n") == 1 and result.stderr.startswith("oriel mount: "), (args, result.stderr)
@@ -124,6 +126,21 @@ def trace():
             (point / "traced").mkdir()
         text = file.read_text()
         assert "INIT" in text and "MKDIR" in text, text[:500]
+
+
+def translated_ids():
+    maps = ("--translate-uid=map:0:2000:10", "--translate-uid=forbid-guest:60:1",
+            "--translate-gid=squash-guest:0:3000:99")
+    with mounts.passthrough(*maps) as (share, point):
+        (point / "f").write_text("x")
+        on_host, on_mount = (share / "f").stat(), (point / "f").stat()
+        assert (on_host.st_uid, on_host.st_gid) == (2000, 3000), on_host
+        assert (on_mount.st_uid, on_mount.st_gid) == (0, 3000), on_mount
+        try:
+            os.chown(point / "f", 60, -1)
+            raise AssertionError("a file was given to a forbidden id")
+        except OSError as error:
+            assert error.errno == errno.EPERM, error
 
 
 main()
