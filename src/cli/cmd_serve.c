@@ -112,6 +112,7 @@ static int create_fs(struct service *service, int share_fd)
         .dir_fd = share_fd,
         .read_only = options->read_only,
         .xattr = options->xattr,
+        .security_xattr = options->security_label,
         .posix_acl = options->posix_acl,
         .submounts = options->announce_submounts,
         .switch_credentials = switches,

@@ -83,6 +83,8 @@ void attr_of_statx(const struct statx *stx, struct oriel_fs_attr *out)
         .gid = stx->stx_gid,
         .rdev = encode_rdev(stx->stx_rdev_major, stx->stx_rdev_minor),
         .blksize = stx->stx_blksize,
+        /* A window costs nothing that a small file would save: which files are mapped is the guest's choice. */
+        .flags = S_ISREG(stx->stx_mode) ? ORIEL_FS_ATTR_DAX : 0,
         .has_btime = (stx->stx_mask & STATX_BTIME) != 0,
         .statx_attributes = stx->stx_attributes & ~(uint64_t)STATX_ATTR_MOUNT_ROOT,
         .statx_attributes_mask = stx->stx_attributes_mask & ~(uint64_t)STATX_ATTR_MOUNT_ROOT,
