@@ -66,6 +66,21 @@ static inline struct kvm_segment guest_segment(bool code)
                                 .g = 1};
 }
 
+/* Without it the processor has no long mode, and the registers that turn it on are refused (AMD). */
+static inline int guest_all_cpuid(struct tiny_guest *g)
+{
+    enum { ENTRIES = 256 };
+    struct kvm_cpuid2 *all = calloc(1, sizeof(*all) + ENTRIES * sizeof(all->entries[0]));
+    if (all == NULL)
+        return -ENOMEM;
+    all->nent = ENTRIES;
+    int err = ioctl(g->kvm, KVM_GET_SUPPORTED_CPUID, all) == 0 && ioctl(g->vcpu, KVM_SET_CPUID2, all) == 0
+                  ? 0
+                  : -errno;
+    free(all);
+    return err;
+}
+
 static inline int guest_enter_user_mode(struct tiny_guest *g)
 {
     struct kvm_sregs s;
@@ -123,7 +138,10 @@ static inline int guest_open(struct tiny_guest *g, void *window, uint64_t window
     if (g->vcpu < 0)
         return -errno;
     g->run = mmap(NULL, g->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, g->vcpu, 0);
-    return g->run == MAP_FAILED ? -ENOMEM : guest_enter_user_mode(g);
+    if (g->run == MAP_FAILED)
+        return -ENOMEM;
+    err = guest_all_cpuid(g);
+    return err != 0 ? err : guest_enter_user_mode(g);
 }
 
 static inline void guest_close(struct tiny_guest *g)
