@@ -13,11 +13,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <oriel/fuse_server.h>
@@ -58,6 +61,22 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     (void)type;
     (void)ftw;
     return remove(path);
+}
+
+/* An input may have made a file or folder immutable (FS_IOC_SETFLAGS), which remove() cannot do anything about. */
+static int clear_flags(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    int none = 0;
+    (void)type;
+    (void)ftw;
+    if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode))
+        return 0;
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0) {
+        ioctl(fd, FS_IOC_SETFLAGS, &none);
+        close(fd);
+    }
+    return 0;
 }
 
 static void make_file(const char *folder, const char *name)
@@ -125,8 +144,10 @@ static void open_session(struct session *s, unsigned which, uint8_t bits)
 static void close_session(struct session *s, unsigned which)
 {
     oriel_fuse_server_destroy(s->server);
-    if (s->folder[0] != '\0')
-        nftw(s->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    if (s->folder[0] != '\0') {
+        nftw(s->folder, clear_flags, 8, FTW_PHYS);
+        must(nftw(s->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS) == 0);
+    }
     if (which == 0)
         must(s->account.destroyed && s->account.inodes == 0 && s->account.handles == 0 &&
              s->account.holds == 0);
