@@ -9,6 +9,7 @@
 #include "fuse/ops.h"
 
 #define REMOVE_CHUNK 256
+#define REMOVE_MAX   4096 /* FUSE_REMOVEMAPPING_MAX_ENTRY of a guest with pages of 64 KiB: nobody sends more */
 
 /* ---- where the session gets its files ---- */
 
@@ -126,7 +127,7 @@ int op_removemapping(struct request *r)
     if (r->server->dax == NULL)
         return -ENOSYS;
     uint64_t left = in->count;
-    if (left > r->in.left / sizeof(struct wire_removemapping_one))
+    if (left > REMOVE_MAX || left > r->in.left / sizeof(struct wire_removemapping_one))
         return request_bad(r, -EINVAL);
     int first = 0;
     while (left > 0) {

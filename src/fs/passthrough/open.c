@@ -261,6 +261,11 @@ int pt_tmpfile(void *fs, const oriel_fs_caller *caller, void *parent, uint32_t m
         if (fd < 0)
             fd = errno == EMFILE ? -ENFILE : -errno;
     }
+    err = fd >= 0 ? label_descriptor(caller, fd) : 0;
+    if (err != 0) {
+        close(fd);
+        fd = err;
+    }
     if (fd < 0) {
         budget_put(&pt->budget);
         return fd;

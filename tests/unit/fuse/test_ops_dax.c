@@ -157,6 +157,19 @@ static void the_longest_removal(void **state)
     assert_int_equal(oriel_recorder_counts(d->recorder).mapped_bytes, 0);
 }
 
+static void a_removal_longer_than_any_guest_sends(void **state)
+{
+    struct dax_rig *d = *state;
+    static struct wire_removemapping_one entries[4097];
+    for (size_t i = 0; i < 4097; i++)
+        entries[i] = (struct wire_removemapping_one){0, RANGE};
+    assert_int_equal(map(d, d->rig->file, 0, FUSE_SETUP_READ), 0);
+    uint64_t mapped = oriel_recorder_counts(d->recorder).mapped_bytes;
+    assert_true(mapped > 0);
+    assert_int_equal(unmap(d, 4097, entries, 4097), -EINVAL);
+    assert_int_equal(oriel_recorder_counts(d->recorder).mapped_bytes, mapped);
+}
+
 static void a_removal_whose_count_lies(void **state)
 {
     struct dax_rig *d = *state;
@@ -237,6 +250,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(shortage_is_enospc, setup, teardown),
         cmocka_unit_test_setup_teardown(all_entries_of_a_removal_are_done, setup, teardown),
         cmocka_unit_test_setup_teardown(the_longest_removal, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_removal_longer_than_any_guest_sends, setup, teardown),
         cmocka_unit_test_setup_teardown(a_removal_whose_count_lies, setup, teardown),
         cmocka_unit_test_setup_teardown(a_session_ends_with_its_mappings, setup, teardown),
         cmocka_unit_test_setup_teardown(attributes_carry_what_was_agreed_on, setup, teardown),
