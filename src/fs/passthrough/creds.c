@@ -200,8 +200,7 @@ static bool may_reach_every_file(void)
     return (thread.now.effective & reach) == reach;
 }
 
-int creds_enter(enum creds_rights rights, const struct creds_caller *caller,
-                const struct creds_held *process)
+int creds_enter(enum creds_rights rights, const struct creds_caller *caller, const struct creds_held *process)
 {
     if ((rights == CREDS_ANY || rights == CREDS_OWN) && !thread.known && process == NULL)
         return 0;

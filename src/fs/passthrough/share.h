@@ -72,7 +72,7 @@ struct passthrough {
     struct pt_inode *root;
     bool fenced;
     struct creds_held process; /* whose rights are the process's, on any thread (keep_credentials) */
-    bool can_keep_sgid; /* the process: CREDS_KILL differs from CREDS_OWN */
+    bool can_keep_sgid;        /* the process: CREDS_KILL differs from CREDS_OWN */
     bool has_openat2;
     int proc_fd; /* /proc/self/fd */
     pthread_mutex_t mounts_lock;
