@@ -38,14 +38,17 @@ struct pt_listing {
     uint64_t at; /* cookie of the entry at `used`; where the descriptor's next getdents64 goes on when
                     used == filled */
     uint32_t used, filled;
+    bool fresh;   /* the descriptor is where it was opened: at the start */
     char *buffer; /* NULL = not kept */
 };
 
 struct pt_listing *listing_new(void)
 {
     struct pt_listing *listing = calloc(1, sizeof(*listing));
-    if (listing != NULL)
-        pthread_mutex_init(&listing->lock, NULL);
+    if (listing == NULL)
+        return NULL;
+    pthread_mutex_init(&listing->lock, NULL);
+    listing->fresh = true;
     return listing;
 }
 
@@ -63,12 +66,17 @@ void listing_free(struct passthrough *pt, struct pt_listing *listing)
 static int open_folder(struct passthrough *pt, struct pt_inode *inode, const oriel_fs_caller *caller)
 {
     cleanup_fd_ref struct fd_ref ref = {.kind = FD_REF_NONE};
+    bool as_process = !pt->options.enforce_credentials || caller == NULL;
+    bool at_hand = inode_fd_at_hand(pt, inode, &ref);
+    bool direct = !at_hand && as_process && inode->handle_bytes > 0;
+    int err = at_hand || direct ? 0 : folder_fd(pt, inode, &ref);
     struct passthrough *scope cleanup_rights = pt;
-    int err = folder_fd(pt, inode, &ref);
     if (err == 0)
         err = rights_begin(pt, caller, CREDS_ANY);
     if (err != 0)
         return err;
+    if (direct)
+        return inode_open_checked(pt, inode, O_RDONLY | O_DIRECTORY);
     int fd = openat(ref.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd >= 0 ? fd : -errno;
 }
@@ -92,7 +100,7 @@ int pt_opendir(void *fs, const oriel_fs_caller *caller, void *inode, uint32_t fl
         int fd = open_folder(pt, inode, caller);
         if (fd < 0)
             budget_put(&pt->budget);
-        if (fd < 0 && fd != -EMFILE) {
+        if (fd < 0 && fd != -EMFILE && fd != -ENFILE) {
             handle_release(pt, handle);
             return fd;
         }
@@ -165,13 +173,14 @@ static bool emit_buffered(struct passthrough *pt, const struct pt_inode *inode, 
 static int list_from(struct passthrough *pt, const struct pt_inode *inode, int fd, uint64_t offset,
                      char *buffer, struct pt_listing *at, oriel_fs_emit_fn emit, void *arg)
 {
-    if (offset == 0 || offset != at->at) {
+    if ((offset == 0 && !at->fresh) || offset != at->at) {
         at->used = at->filled = 0;
         int err = seek_to(fd, offset);
         if (err != 0)
             return err;
         at->at = offset;
     }
+    at->fresh = false;
     while (emit_buffered(pt, inode, fd, buffer, at, emit, arg)) {
         at->used = at->filled = 0;
         long n = syscall(SYS_getdents64, fd, buffer, BUFFER_SIZE);
@@ -211,10 +220,12 @@ static int list_handle(struct passthrough *pt, const struct pt_inode *inode, con
     int err;
     pthread_mutex_lock(&listing->lock);
     char *buffer = kept_buffer(pt, listing);
-    if (buffer != NULL)
+    if (buffer != NULL) {
         err = list_from(pt, inode, handle->fd, offset, buffer, listing, emit, arg);
-    else
+    } else {
+        listing->fresh = false;
         err = list_unbuffered(pt, inode, handle->fd, offset, emit, arg);
+    }
     pthread_mutex_unlock(&listing->lock);
     return err;
 }

@@ -103,6 +103,15 @@ int handle_of_name(int dir_fd, const char *name, struct handle_buffer *out, uint
     return 0;
 }
 
+bool handle_has_number(const struct handle_buffer *handle, uint64_t ino)
+{
+    uint32_t words[2];
+    if (handle->bytes < sizeof(words))
+        return false;
+    memcpy(words, handle->data, sizeof(words));
+    return words[0] == (uint32_t)ino || words[1] == (uint32_t)ino;
+}
+
 bool filesystem_has_stable_birth_time(int fd)
 {
     struct statfs st;

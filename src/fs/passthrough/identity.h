@@ -32,6 +32,9 @@ void attr_of_statx(const struct statx *stx, struct oriel_fs_attr *out);
  * mount. -EOPNOTSUPP where the file system has none. */
 int handle_of_name(int dir_fd, const char *name, struct handle_buffer *out, uint64_t *mount_id);
 
+/* True: the handle has this inode number where the usual file systems put it: first, or behind the generation. */
+bool handle_has_number(const struct handle_buffer *handle, uint64_t ino);
+
 /* A file system where the birth time is that of the inode and never changes. */
 bool filesystem_has_stable_birth_time(int fd);
 /* A file system that reports write errors at close. */

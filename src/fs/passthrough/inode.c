@@ -110,6 +110,18 @@ int inode_check(struct pt_inode *inode, int path_fd)
     return verify(inode, path_fd, &stx);
 }
 
+int inode_open_checked(struct passthrough *pt, struct pt_inode *inode, int flags)
+{
+    int fd = inode_open_handle(pt, inode, flags);
+    if (fd < 0 || atomic_load_explicit(&inode->verified, memory_order_relaxed))
+        return fd;
+    int err = inode_check(inode, fd);
+    if (err == 0)
+        return fd;
+    close(fd);
+    return err;
+}
+
 void fd_ref_adopt(struct fd_ref *ref, struct pt_inode *inode, int fd)
 {
     struct passthrough *pt = ref->pt;
@@ -294,7 +306,7 @@ static int make_pinned(struct passthrough *pt, const struct place *place, const 
     return 0;
 }
 
-static int make_by_handle(const struct place *place, const struct oriel_fs_entry *entry,
+static int make_by_handle(const struct place *place, const struct oriel_fs_entry *entry, bool fenced,
                           struct pt_mount *mount, struct pt_inode **out)
 {
     struct handle_buffer handle;
@@ -311,6 +323,7 @@ static int make_by_handle(const struct place *place, const struct oriel_fs_entry
     inode->mount = mount;
     /* A descriptor can't change under us; a name can. */
     inode->verified = place->name[0] == '\0';
+    inode->numbered = fenced && handle_has_number(&handle, entry->identity.ino);
     *out = inode;
     return 0;
 }
@@ -351,7 +364,7 @@ static int make_inode(struct passthrough *pt, struct pt_inode *parent, const cha
     int err = get_mount(pt, place, &entry->identity, &mount);
     if (err != 0)
         return err;
-    err = mount->file_handles ? make_by_handle(place, entry, mount, out) : -EOPNOTSUPP;
+    err = mount->file_handles ? make_by_handle(place, entry, pt->fenced, mount, out) : -EOPNOTSUPP;
     if (err == -EOPNOTSUPP && pt->options.file_handles != ORIEL_FILE_HANDLES_MANDATORY)
         err = has_name ? make_by_location(pt, parent, name, entry, mount, out)
                        : make_pinned(pt, place, entry, mount, out);

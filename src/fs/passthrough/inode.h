@@ -2,6 +2,7 @@
 #ifndef ORIEL_FS_PASSTHROUGH_INODE_H
 #define ORIEL_FS_PASSTHROUGH_INODE_H
 
+#include <fcntl.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -41,8 +42,25 @@ void inode_put(struct passthrough *pt, struct pt_inode *inode);
 /* The attributes now, with as few system calls as that takes. */
 int inode_statx(struct passthrough *pt, struct pt_inode *inode, struct statx *out);
 
-/* Opens by the file handle; the inode must have one, and be verified unless flags has O_PATH. */
+/* Opens by the file handle, which the inode must have. Whether it is the inode's file is not looked at. */
 int inode_open_handle(struct passthrough *pt, const struct pt_inode *inode, int flags);
+
+/*
+ * The same without O_PATH, compared with the identity if that has not been done: -ESTALE. What may be opened before
+ * it is compared: anything with O_DIRECTORY; else see inode_may_open().
+ */
+int inode_open_checked(struct passthrough *pt, struct pt_inode *inode, int flags);
+
+/*
+ * Whether opening by the file handle can do nothing but open the inode's own file. The handle was taken from a name that
+ * may have changed hands after statx(2) had seen it. With the right inode number in it the other file is one that
+ * was made in that very moment, with the number of the one that went: nobody waits on it if it is a FIFO. A
+ * device can't be opened in a fenced mount.
+ */
+static inline bool inode_may_open(const struct pt_inode *inode, int flags)
+{
+    return inode->handle_bytes > 0 && (inode->verified || (inode->numbered && !(flags & O_TRUNC)));
+}
 
 /* As inode_fd, of an inode that has to be a folder: -ENOTDIR. */
 int folder_fd(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref);

@@ -38,10 +38,10 @@ static enum creds_rights rights_to_open(uint32_t flags, uint32_t kill)
     return kill & ORIEL_FS_KILL_SUIDGID ? CREDS_KILL : CREDS_OWN;
 }
 
-static int open_by_handle(struct passthrough *pt, const struct pt_inode *inode, int flags)
+static int open_by_handle(struct passthrough *pt, struct pt_inode *inode, int flags)
 {
-    int fd = inode_open_handle(pt, inode, flags | O_NOCTTY | O_NONBLOCK);
-    return fd == -EWOULDBLOCK ? inode_open_handle(pt, inode, flags | O_NOCTTY) : fd;
+    int fd = inode_open_checked(pt, inode, flags | O_NOCTTY | O_NONBLOCK);
+    return fd == -EWOULDBLOCK ? inode_open_checked(pt, inode, flags | O_NOCTTY) : fd;
 }
 
 static int open_with(struct passthrough *pt, struct pt_inode *inode, const oriel_fs_caller *caller, int flags,
@@ -50,7 +50,7 @@ static int open_with(struct passthrough *pt, struct pt_inode *inode, const oriel
     cleanup_fd_ref struct fd_ref ref = {.kind = FD_REF_NONE};
     bool as_process = !pt->options.enforce_credentials || caller == NULL;
     bool at_hand = inode_fd_at_hand(pt, inode, &ref);
-    bool direct = !at_hand && as_process && inode->handle_bytes > 0 && inode->verified;
+    bool direct = !at_hand && as_process && inode_may_open(inode, flags);
     int err = at_hand || direct ? 0 : inode_fd(pt, inode, &ref);
     struct passthrough *scope cleanup_rights = pt;
     if (err == 0)

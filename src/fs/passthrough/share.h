@@ -42,6 +42,7 @@ struct pt_inode {
     _Atomic uint32_t users;            /* the server, and each inode whose location is below it */
     fd_cache_word cached;
     _Atomic bool verified; /* the handle is known to be this identity's */
+    bool numbered;         /* the handle has the inode's number in it, in a mount without devices */
     bool counted_pin;      /* pinned_fd counts in `pins` */
     uint8_t type;          /* S_IFMT bits >> 12 */
     uint16_t handle_bytes; /* 0 = no file handle */

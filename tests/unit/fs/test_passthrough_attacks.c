@@ -262,6 +262,32 @@ static void a_file_swapped_for_a_fifo_after_lookup_is_not_opened(void **state)
     }
 }
 
+/* On ext4 the second file has the inode number of the first. */
+static void a_file_swapped_for_another_after_lookup_is_stale_and_not_truncated(void **state)
+{
+    struct rig *rig = RIG(state);
+    const int flags[] = {O_RDWR, O_RDWR | O_TRUNC};
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        struct oriel_fs_entry entry;
+        struct stat st;
+        void *inode, *handle;
+        host_file(rig, "file", "content");
+        assert_int_equal(rig->fs.ops->lookup(rig->fs.fs, &as_root, rig->root, "file", &entry), 0);
+        usleep(20000); /* birth times move in clock ticks */
+        assert_int_equal(unlink(on_host(rig, "file")), 0);
+        host_file(rig, "file", "another");
+        int err = rig->fs.ops->inode_open(rig->fs.fs, rig->root, "file", &entry, &inode);
+        if (err == 0) {
+            assert_int_equal(rig_try_open(rig, inode, flags[i], &handle), -ESTALE);
+            rig_close(rig, inode);
+        } else {
+            assert_int_equal(err, -ESTALE);
+        }
+        assert_int_equal(stat(on_host(rig, "file"), &st), 0);
+        assert_int_equal(st.st_size, strlen("another"));
+    }
+}
+
 static void a_folder_swapped_for_a_link_after_lookup_is_not_followed(void **state)
 {
     struct rig *rig = RIG(state);
@@ -453,6 +479,7 @@ int main(void)
         BOTH(open_of_a_device_is_refused),
         BOTH(a_guest_makes_no_device_unless_it_may),
         BOTH(a_file_swapped_for_a_fifo_after_lookup_is_not_opened),
+        BOTH(a_file_swapped_for_another_after_lookup_is_stale_and_not_truncated),
         BOTH(a_folder_swapped_for_a_link_after_lookup_is_not_followed),
         BOTH(a_name_that_keeps_changing_only_ever_opens_the_regular_file),
         BOTH(a_shared_folder_that_is_a_symbolic_link_is_refused),
