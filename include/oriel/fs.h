@@ -239,6 +239,10 @@ struct oriel_fs_ops {
      * NULL = read is always quick, or nobody can tell. */
     ssize_t (*read_nowait)(void *fs, void *inode, void *handle, const struct iovec *iov, int iovcnt,
                            uint64_t offset);
+    /* As lookup, below a folder that is open as `handle`: for each entry of a listing with attributes. NULL = as
+     * lookup. */
+    int (*lookup_listed)(void *fs, const oriel_fs_caller *caller, void *parent, void *handle,
+                         const char *name, struct oriel_fs_entry *out);
 };
 
 /* A back-end: made by e.g. oriel_passthrough_create(); owned by whoever made it until it is handed to a

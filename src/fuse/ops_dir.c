@@ -71,15 +71,23 @@ static int reply_dirent(struct request *r, const struct handle *handle, const st
     return reply_data(r, dirent, record_size(sizeof(*dirent), dirent->namelen));
 }
 
+static int look_up(struct request *r, const struct handle *handle, const char *name,
+                   struct oriel_fs_entry *entry)
+{
+    const struct oriel_fs *fs = &r->server->fs;
+    if (fs->ops->lookup_listed != NULL)
+        return fs->ops->lookup_listed(fs->fs, &r->caller, handle->inode, handle->fs_handle, name, entry);
+    return fs->ops->lookup(fs->fs, &r->caller, handle->inode, name, entry);
+}
+
 /* Makes the entry's node known, or leaves `out` empty: an entry that can't be looked up is listed all the
  * same. The node is pinned until the record is delivered. */
 static struct node *entry_node(struct request *r, const struct handle *handle, const char *name,
                                struct wire_entry_out *out)
 {
-    const struct oriel_fs *fs = &r->server->fs;
     struct oriel_fs_entry entry = {0};
     struct node *node;
-    if (name_is_dots(name) || fs->ops->lookup(fs->fs, &r->caller, handle->inode, name, &entry) != 0 ||
+    if (name_is_dots(name) || look_up(r, handle, name, &entry) != 0 ||
         fuse_node_intern(&r->server->nodes, handle->inode, name, &entry, &node) != 0)
         return NULL;
     attr_to_entry(r->server, fuse_node_id(node), &entry.attr, out);
@@ -92,10 +100,14 @@ static int reply_direntplus(struct request *r, const struct handle *handle, cons
     struct {
         struct wire_direntplus plus;
         char name[FUSE_NAME_MAX + 1];
-    } record = {.plus.dirent = *dirent};
+    } record;
     struct node *node = entry_node(r, handle, name, &record.plus.entry);
+    record.plus.dirent = *dirent;
     if (node != NULL)
         record.plus.dirent.ino = record.plus.entry.attr.ino;
+    else
+        memset(&record.plus.entry, 0, sizeof(record.plus.entry));
+    memset(record.name + (dirent->namelen & ~UINT32_C(7)), 0, 8); /* the padding */
     memcpy(record.name, name, dirent->namelen);
     int rc = reply_data(r, &record, record_size(sizeof(record.plus), dirent->namelen));
     if (node == NULL)

@@ -60,6 +60,21 @@ int pt_lookup(void *fs, const oriel_fs_caller *caller, void *parent, const char 
     return err != 0 ? err : stat_name(pt, parent, folder.fd, name, out);
 }
 
+/* The listing's own descriptor is at hand, so nothing has to be found and held for each name. */
+int pt_lookup_listed(void *fs, const oriel_fs_caller *caller, void *parent, void *handle, const char *name,
+                     struct oriel_fs_entry *out)
+{
+    struct passthrough *pt = fs;
+    const struct pt_handle *folder = handle;
+    struct passthrough *scope cleanup_rights = pt;
+    if (folder->fd < 0)
+        return pt_lookup(fs, caller, parent, name, out);
+    int err = check_component(name);
+    if (err == 0)
+        err = rights_begin(pt, caller, CREDS_ANY);
+    return err != 0 ? err : stat_name(pt, parent, folder->fd, name, out);
+}
+
 /* True when the folder `fd`, or one above it, is the shared folder. Each step is one "..": a folder has only
  * one parent, so this ends at the root of the host at the latest. */
 static int is_below_root(struct passthrough *pt, int fd, bool *below)

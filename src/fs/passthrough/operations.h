@@ -47,6 +47,8 @@ ssize_t pt_readlink(void *fs, const oriel_fs_caller *caller, void *inode, char *
 /* names.c */
 int pt_lookup(void *fs, const oriel_fs_caller *caller, void *parent, const char *name,
               struct oriel_fs_entry *out);
+int pt_lookup_listed(void *fs, const oriel_fs_caller *caller, void *parent, void *handle, const char *name,
+                     struct oriel_fs_entry *out);
 int pt_lookup_parent(void *fs, const oriel_fs_caller *caller, void *inode, struct oriel_fs_entry *out);
 int pt_mknod(void *fs, const oriel_fs_caller *caller, void *parent, const char *name, uint32_t mode,
              uint32_t rdev, uint32_t umask, struct oriel_fs_entry *out);

@@ -181,6 +181,7 @@ static const struct oriel_fs_ops passthrough_ops = {
     .root = pt_root,
     .lookup = pt_lookup,
     .lookup_parent = pt_lookup_parent,
+    .lookup_listed = pt_lookup_listed,
     .inode_open = pt_inode_open,
     .entry_drop = pt_entry_drop,
     .inode_close = pt_inode_close,
