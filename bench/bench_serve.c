@@ -3,7 +3,10 @@
  * client is a driver like a guest's: it sleeps on the call descriptor and kicks only when it is asked to.
  *
  * usage: bench_serve ORIEL VIRTIOFSD [--rounds N] [--only TEXT] [--depth N] [--place shared|split]
- *                    [--queues N] [--walk FILES] [-- OPTION-OF-ORIEL...]
+ *                    [--queues N] [--walk FILES] [--folder DIR] [-- OPTION-OF-ORIEL...]
+ *
+ * --folder: where the tree is made, instead of /dev/shm. A tmpfs keeps every inode in memory, so what a walk makes the
+ * kernel keep shows on a disk only.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -30,11 +33,11 @@ struct server {
     const char *pool; /* --thread-pool-size of virtiofsd, or NULL */
     char *const *extra;
     pid_t pid;
-    char socket[128];
+    char socket[272];
     struct driver driver;
 };
 
-static char folder[64], share[80];
+static char folder[256], share[272];
 static const char *only = "", *only_place = "";
 static unsigned only_depth, rounds = 5, queues = 1;
 
@@ -50,7 +53,7 @@ static void pin(pid_t pid, int core)
 
 static void exec_server(const struct server *server, int core)
 {
-    char source[128], socket[160], shared[128], pool[64];
+    char source[304], socket[304], shared[304], pool[64];
     const char *argv[32];
     int n = 0;
     pin(0, core);
@@ -264,11 +267,10 @@ static void make_many(unsigned long files)
     close(root);
 }
 
-static unsigned long status_kib(pid_t pid, const char *key)
+static unsigned long kib_in(const char *path, const char *key)
 {
-    char path[64], line[256];
+    char line[256];
     unsigned long value = 0;
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
     FILE *f = fopen(path, "r");
     while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
         if (strncmp(line, key, strlen(key)) == 0)
@@ -277,6 +279,27 @@ static unsigned long status_kib(pid_t pid, const char *key)
     if (f != NULL)
         fclose(f);
     return value;
+}
+
+static unsigned long status_kib(pid_t pid, const char *key)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    return kib_in(path, key);
+}
+
+/* What the kernel can't let go: open files, and the inodes and names that they hold on to. */
+static unsigned long kernel_kib(void)
+{
+    sync();
+    int fd = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
+    for (int i = 0; fd >= 0 && i < 3; i++) {
+        if (write(fd, "2", 1) != 1)
+            perror("bench_serve: drop_caches");
+        usleep(100000);
+    }
+    close(fd);
+    return kib_in("/proc/meminfo", "Slab:");
 }
 
 static unsigned long open_fds(pid_t pid)
@@ -298,6 +321,7 @@ static void walk(struct server *server, unsigned long files)
 {
     struct driver *d = &server->driver;
     pid_t pid = serving_pid(server->pid);
+    unsigned long kernel_before = kernel_kib(), rss_before = status_kib(pid, "RssAnon:");
     uint64_t *nodes = calloc(files, sizeof(*nodes)), begin = now_ns();
     uint64_t parent = 0;
     char name[64];
@@ -314,6 +338,7 @@ static void walk(struct server *server, unsigned long files)
     }
     double walked = (double)(now_ns() - begin) / (double)files;
     unsigned long rss = status_kib(pid, "RssAnon:"), fds = open_fds(pid);
+    long kernel = (long)kernel_kib() - (long)kernel_before;
     struct {
         struct fuse_batch_forget_in head;
         struct fuse_forget_one one[1000];
@@ -340,9 +365,11 @@ static void walk(struct server *server, unsigned long files)
         d->fe.memory_used = used_before;
     }
     double forgot = (double)(now_ns() - begin) / (double)(found != 0 ? found : 1);
-    printf("%-24s found %lu  LOOKUP %7.0f ns  resident %8lu KiB  descriptors %8lu  BATCH_FORGET %6.0f ns an "
-           "inode\n",
-           server->name, found, walked, rss, fds, forgot);
+    double each = ((double)(rss - rss_before) + (double)kernel) * 1024 / (double)(found != 0 ? found : 1);
+    printf("%-14s found %lu  LOOKUP %7.0f ns  resident %7lu KiB (%lu before)  in the kernel %7ld KiB  = "
+           "%5.0f bytes an "
+           "inode  descriptors %7lu  BATCH_FORGET %6.0f ns an inode\n",
+           server->name, found, walked, rss, rss_before, kernel, each, fds, forgot);
     fflush(stdout);
     free(nodes);
 }
@@ -376,6 +403,7 @@ static void clean_up(void)
 int main(int argc, char **argv)
 {
     unsigned long walk_files = 0;
+    const char *where = "/dev/shm";
     char *const *extra = NULL;
     if (argc < 3) {
         fprintf(stderr, "usage: %s ORIEL VIRTIOFSD [option...]\n", argv[0]);
@@ -401,12 +429,16 @@ int main(int argc, char **argv)
             queues = (unsigned)atoi(value);
         else if (strcmp(argv[i], "--walk") == 0)
             walk_files = strtoul(value, NULL, 10);
+        else if (strcmp(argv[i], "--folder") == 0)
+            where = value;
     }
     if (rounds == 0 || rounds > ROUNDS_MAX)
         rounds = 5;
-    snprintf(folder, sizeof(folder), "/dev/shm/oriel-serve-bench-XXXXXX");
-    if (mkdtemp(folder) == NULL)
+    snprintf(folder, sizeof(folder), "%.200s/oriel-serve-bench-XXXXXX", where);
+    if (mkdtemp(folder) == NULL) {
+        perror(where);
         return 1;
+    }
     snprintf(share, sizeof(share), "%s/share", folder);
     mkdir(share, 0755);
     atexit(clean_up);
