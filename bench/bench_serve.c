@@ -197,6 +197,28 @@ static double floor_ns(const struct workload *workload, int tree)
     return (double)(now_ns() - begin) / (double)i;
 }
 
+/* What waking each other costs at each depth, with GETATTR requests that nobody looks at. */
+static void measure_echo(int core)
+{
+    static struct driver driver;
+    const unsigned depths[] = {1, 16, 64};
+    double ns[ROUNDS_MAX], cpu[ROUNDS_MAX];
+    pid_t pid;
+    if (!echo_start(&driver, &pid, core))
+        return;
+    printf("A server that answers without looking (the rings and two wake-ups):\n");
+    for (size_t i = 0; i < 3; i++) {
+        for (unsigned round = 0; round < rounds; round++) {
+            uint64_t before = cpu_ns(pid);
+            ns[round] = driver_run(&driver, &workloads[0], depths[i], ROUND_NS);
+            cpu[round] = (double)(cpu_ns(pid) - before) / (double)driver.operations;
+        }
+        printf("%-32s %5u %10s %10.0f %28s %7.0f\n", "empty answer", depths[i], "", median(ns, rounds), "",
+               median(cpu, rounds));
+    }
+    echo_stop(&driver, pid);
+}
+
 static void measure_row(struct server *servers, size_t count, const struct workload *workload, unsigned depth,
                         int tree)
 {
@@ -238,6 +260,7 @@ static void measure_place(struct server *servers, size_t count, const char *plac
            queues, queues == 1 ? "" : "s");
     printf("%-32s %5s %10s %10s %10s  %5s      %7s %7s %6s  %s\n", "one operation", "depth", "floor", "oriel",
            "virtiofsd", "ratio", "cpu", "cpu", "ratio", "virtiofsd was");
+    measure_echo(server_core);
     for (size_t i = 0; i < workload_count; i++) {
         if (strstr(workloads[i].name, only) == NULL)
             continue;

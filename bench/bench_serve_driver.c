@@ -64,14 +64,15 @@ static bool learn_tree(struct driver *driver)
     return true;
 }
 
-bool driver_connect(struct driver *driver, const char *socket, unsigned queues)
+static void driver_init(struct driver *driver)
 {
     memset(driver, 0, sizeof(*driver));
     driver->seed = 88172645463325252u;
     driver->queue = 1;
-    if (fe_connect(&driver->fe, socket, 5000) != 0 ||
-        fe_set_up(&driver->fe, GUEST_BYTES, queues + 1, QUEUE_SIZE) != 0 || fe_fuse_init(&driver->fe, 1) != 0)
-        return false;
+}
+
+static void make_slots(struct driver *driver)
+{
     for (unsigned i = 0; i < DEPTH_MAX; i++) {
         struct slot *slot = &driver->slots[i];
         slot->number = i;
@@ -81,7 +82,27 @@ bool driver_connect(struct driver *driver, const char *socket, unsigned queues)
         slot->data = fe_alloc(&driver->fe, DATA_MAX, 4096);
         memset(slot->data, 'd', DATA_MAX);
     }
+}
+
+bool driver_connect(struct driver *driver, const char *socket, unsigned queues)
+{
+    driver_init(driver);
+    if (fe_connect(&driver->fe, socket, 5000) != 0 ||
+        fe_set_up(&driver->fe, GUEST_BYTES, queues + 1, QUEUE_SIZE) != 0 || fe_fuse_init(&driver->fe, 1) != 0)
+        return false;
+    make_slots(driver);
     return learn_tree(driver);
+}
+
+bool driver_connect_to_echo(struct driver *driver)
+{
+    driver_init(driver);
+    fe_use_socket(&driver->fe, -1);
+    driver->fe.features = FE_F_EVENT_IDX;
+    if (fe_make_memory(&driver->fe, GUEST_BYTES) != 0 || fe_make_queue(&driver->fe, 1, QUEUE_SIZE) != 0)
+        return false;
+    make_slots(driver);
+    return true;
 }
 
 static void set_desc(struct vring_desc *desc, uint64_t gpa, size_t len, uint16_t flags, uint16_t next)
