@@ -197,6 +197,15 @@ int fuse_node_missing(struct node_table *table, uint64_t nodeid)
     return slot != NULL && nodeid >> 32 <= slab_generation(slot) ? -ESTALE : -ENOENT;
 }
 
+/* A dead node that nobody pins leaves the table. Returns the back-end's inode, to be closed without the lock. */
+static void *end_locked(struct node_table *table, struct node_shard *shard, uint64_t hash, struct node *node)
+{
+    void *inode = node->inode;
+    take_out(table, shard, hash, node);
+    slab_retire(&table->slab, node);
+    return inode;
+}
+
 /*
  * Ends a node that seemed dead. Between the put that said so and the lock it may have been found again, or
  * ended by another: the generation and a second look under the lock tell.
@@ -206,12 +215,7 @@ static void end_if_dead(struct node_table *table, struct node *node, uint64_t ha
     struct node_shard *shard = shard_of(table, hash);
     pthread_mutex_lock(&shard->lock);
     bool end = slab_generation(node) == generation && slab_is_dead(node);
-    void *inode = NULL;
-    if (end) {
-        inode = node->inode;
-        take_out(table, shard, hash, node);
-        slab_retire(&table->slab, node);
-    }
+    void *inode = end ? end_locked(table, shard, hash, node) : NULL;
     pthread_mutex_unlock(&shard->lock);
     if (end)
         table->fs.ops->inode_close(table->fs.fs, inode);
@@ -329,19 +333,41 @@ void fuse_node_count(struct node_table *table, struct node *node)
     pthread_mutex_unlock(&shard->lock);
 }
 
+/* Of a pinned node; false when there were fewer. Under the lock. */
+static bool uncount_locked(struct node_shard *shard, struct node *node, uint64_t count)
+{
+    uint64_t taken = min_u64(count, node->lookups);
+    node->lookups -= taken;
+    shard->lookups -= taken;
+    if (node->lookups == 0 && taken > 0)
+        slab_kill(node); /* the caller's pin is left */
+    return taken == count;
+}
+
 bool fuse_node_uncount(struct node_table *table, struct node *node, uint64_t count)
 {
     if (node == table->root || count == 0)
         return true;
     struct node_shard *shard = shard_of(table, hash_of(table, &node->identity));
     pthread_mutex_lock(&shard->lock);
-    uint64_t taken = min_u64(count, node->lookups);
-    node->lookups -= taken;
-    shard->lookups -= taken;
-    if (node->lookups == 0 && taken > 0)
-        slab_kill(node); /* the caller's pin is left */
+    bool exact = uncount_locked(shard, node, count);
     pthread_mutex_unlock(&shard->lock);
-    return taken == count;
+    return exact;
+}
+
+/* Under one lock from the count to the end: nobody can find the node in between. */
+static bool forget_pinned(struct node_table *table, struct node *node, uint64_t count)
+{
+    uint64_t hash = hash_of(table, &node->identity);
+    struct node_shard *shard = shard_of(table, hash);
+    pthread_mutex_lock(&shard->lock);
+    bool exact = uncount_locked(shard, node, count);
+    bool end = slab_put(node);
+    void *inode = end ? end_locked(table, shard, hash, node) : NULL;
+    pthread_mutex_unlock(&shard->lock);
+    if (end)
+        table->fs.ops->inode_close(table->fs.fs, inode);
+    return exact;
 }
 
 bool fuse_node_forget(struct node_table *table, uint64_t nodeid, uint64_t count)
@@ -349,9 +375,10 @@ bool fuse_node_forget(struct node_table *table, uint64_t nodeid, uint64_t count)
     struct node *node = fuse_node_get(table, nodeid);
     if (node == NULL)
         return false;
-    bool exact = fuse_node_uncount(table, node, count);
+    if (node != table->root && count != 0)
+        return forget_pinned(table, node, count);
     fuse_node_put(table, node);
-    return exact;
+    return true;
 }
 
 /* Forgets a node and ends it unless it is pinned. Under the lock. */
@@ -362,10 +389,7 @@ static void drop_locked(struct node_table *table, struct node_shard *shard, stru
     slab_kill(node);
     if (!slab_is_dead(node))
         return;
-    void *inode = node->inode;
-    take_out(table, shard, hash_of(table, &node->identity), node);
-    slab_retire(&table->slab, node);
-    table->fs.ops->inode_close(table->fs.fs, inode);
+    table->fs.ops->inode_close(table->fs.fs, end_locked(table, shard, hash_of(table, &node->identity), node));
 }
 
 static void clear_shard(struct node_table *table, struct node_shard *shard)
