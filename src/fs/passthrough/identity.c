@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -120,6 +121,12 @@ bool filesystem_has_stable_birth_time(int fd)
         return false;
     /* overlayfs shows that of the copied-up file once there is one. */
     return (stx.stx_mask & STATX_BTIME) != 0 && (uint64_t)st.f_type != OVERLAYFS_SUPER_MAGIC;
+}
+
+bool mount_has_no_devices(int fd)
+{
+    struct statvfs st;
+    return fstatvfs(fd, &st) == 0 && (st.f_flag & ST_NODEV) != 0;
 }
 
 bool filesystem_flushes_on_close(int fd)

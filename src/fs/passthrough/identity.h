@@ -37,6 +37,8 @@ bool handle_has_number(const struct handle_buffer *handle, uint64_t ino);
 
 /* A file system where the birth time is that of the inode and never changes. */
 bool filesystem_has_stable_birth_time(int fd);
+/* A mount with `nodev`. */
+bool mount_has_no_devices(int fd);
 /* A file system that reports write errors at close. */
 bool filesystem_flushes_on_close(int fd);
 

@@ -306,7 +306,7 @@ static int make_pinned(struct passthrough *pt, const struct place *place, const 
     return 0;
 }
 
-static int make_by_handle(const struct place *place, const struct oriel_fs_entry *entry, bool fenced,
+static int make_by_handle(const struct place *place, const struct oriel_fs_entry *entry,
                           struct pt_mount *mount, struct pt_inode **out)
 {
     struct handle_buffer handle;
@@ -323,7 +323,7 @@ static int make_by_handle(const struct place *place, const struct oriel_fs_entry
     inode->mount = mount;
     /* A descriptor can't change under us; a name can. */
     inode->verified = place->name[0] == '\0';
-    inode->numbered = fenced && handle_has_number(&handle, entry->identity.ino);
+    inode->numbered = mount->no_devices && handle_has_number(&handle, entry->identity.ino);
     *out = inode;
     return 0;
 }
@@ -364,7 +364,7 @@ static int make_inode(struct passthrough *pt, struct pt_inode *parent, const cha
     int err = get_mount(pt, place, &entry->identity, &mount);
     if (err != 0)
         return err;
-    err = mount->file_handles ? make_by_handle(place, entry, pt->fenced, mount, out) : -EOPNOTSUPP;
+    err = mount->file_handles ? make_by_handle(place, entry, mount, out) : -EOPNOTSUPP;
     if (err == -EOPNOTSUPP && pt->options.file_handles != ORIEL_FILE_HANDLES_MANDATORY)
         err = has_name ? make_by_location(pt, parent, name, entry, mount, out)
                        : make_pinned(pt, place, entry, mount, out);

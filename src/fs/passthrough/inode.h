@@ -55,7 +55,7 @@ int inode_open_checked(struct passthrough *pt, struct pt_inode *inode, int flags
  * Whether opening by the file handle can do nothing but open the inode's own file. The handle was taken from a name that
  * may have changed hands after statx(2) had seen it. With the right inode number in it the other file is one that
  * was made in that very moment, with the number of the one that went: nobody waits on it if it is a FIFO. A
- * device can't be opened in a fenced mount.
+ * device can't be opened on a mount with nodev.
  */
 static inline bool inode_may_open(const struct pt_inode *inode, int flags)
 {

@@ -40,6 +40,7 @@ static int mount_fill(struct passthrough *pt, struct pt_mount *mount, int path_f
     identity_of_statx(&stx, &identity);
     *mount = (struct pt_mount){.id = identity.mount, .dev = identity.dev, .fd = -1};
     mount->birth_time = filesystem_has_stable_birth_time(path_fd);
+    mount->no_devices = mount_has_no_devices(path_fd);
     mount->flush_on_close = filesystem_flushes_on_close(path_fd);
     if (pt->options.file_handles == ORIEL_FILE_HANDLES_NEVER)
         return 0;

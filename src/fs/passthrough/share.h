@@ -22,6 +22,7 @@ struct pt_mount {
     int fd;                 /* for open_by_handle_at; -1 = none */
     bool file_handles;      /* inodes on it are file handles */
     bool birth_time;        /* the birth time tells a reused inode number from the old file */
+    bool no_devices;        /* none can be opened on it */
     bool flush_on_close;    /* errors of written data show at close(2), as on NFS */
     _Atomic bool no_nowait; /* it was seen that RWF_NOWAIT is refused */
     uint64_t inodes;        /* that are on it; under mounts_lock. The root's mount stays */
