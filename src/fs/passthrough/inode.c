@@ -328,6 +328,22 @@ static int make_by_handle(const struct place *place, const struct oriel_fs_entry
     return 0;
 }
 
+/*
+ * What a guest opens without asking: FIFOs, sockets, devices. One that loses its last name while it is open there would be
+ * gone for the host, and so for fstat(2) of the guest, if nothing held on to it. Regular files and folders that are open
+ * have a handle.
+ */
+static void hold_special(struct passthrough *pt, const struct place *place, struct pt_inode *inode)
+{
+    if (inode_is(inode, S_IFREG) || inode_is(inode, S_IFDIR) || inode_is(inode, S_IFLNK))
+        return;
+    int fd = open_place(pt, place);
+    if (fd >= 0 && inode_check(inode, fd) == 0)
+        inode_pin(pt, inode, fd);
+    else if (fd >= 0)
+        close(fd);
+}
+
 /* On file systems without file handles, or without the right to open them. */
 static int make_by_location(struct passthrough *pt, struct pt_inode *parent, const char *name,
                             const struct oriel_fs_entry *entry, struct pt_mount *mount, struct pt_inode **out)
@@ -365,6 +381,8 @@ static int make_inode(struct passthrough *pt, struct pt_inode *parent, const cha
     if (err != 0)
         return err;
     err = mount->file_handles ? make_by_handle(place, entry, mount, out) : -EOPNOTSUPP;
+    if (err == 0)
+        hold_special(pt, place, *out);
     if (err == -EOPNOTSUPP && pt->options.file_handles != ORIEL_FILE_HANDLES_MANDATORY)
         err = has_name ? make_by_location(pt, parent, name, entry, mount, out)
                        : make_pinned(pt, place, entry, mount, out);

@@ -232,7 +232,7 @@ static struct pt_inode *known_at(struct passthrough *pt, const struct pt_inode *
     return inode;
 }
 
-static void keep(struct passthrough *pt, struct pt_inode *inode, int fd)
+void inode_pin(struct passthrough *pt, struct pt_inode *inode, int fd)
 {
     pthread_mutex_lock(&pt->locations_lock);
     bool keeps = inode->pinned_fd < 0 && pt->pins < pt->budget.limit / 4 && descriptor_take(pt) == 0;
@@ -258,7 +258,7 @@ void location_pin(struct passthrough *pt, struct pt_inode *parent, int dir_fd, c
         return;
     int fd = open_component(pt, dir_fd, name, O_PATH, 0);
     if (fd >= 0 && inode_check(inode, fd) == 0)
-        keep(pt, inode, fd);
+        inode_pin(pt, inode, fd);
     else if (fd >= 0)
         close(fd);
     inode_put(pt, inode);
