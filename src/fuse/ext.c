@@ -23,6 +23,12 @@ static int parse_groups(struct request *r, const uint8_t *block, size_t size)
     return 0;
 }
 
+static bool names_a_label(const char *name)
+{
+    static const char space[] = "security.";
+    return strncmp(name, space, sizeof(space) - 1) == 0 && name[sizeof(space) - 1] != '\0';
+}
+
 /* One label: size of the value, name, value. Only the first one counts; more are checked and left. */
 static int parse_label(struct request *r, const uint8_t **at, size_t *left)
 {
@@ -33,6 +39,8 @@ static int parse_label(struct request *r, const uint8_t **at, size_t *left)
     size_t rest = *left - sizeof(struct wire_secctx);
     size_t name_len = strnlen((const char *)name, rest);
     if (name_len == 0 || name_len > FUSE_NAME_MAX || name_len == rest || value_len > rest - name_len - 1)
+        return -EINVAL;
+    if (!names_a_label((const char *)name)) /* any other attribute has rules of its own, and SETXATTR */
         return -EINVAL;
     if (r->caller.security_name == NULL) {
         r->caller.security_name = (const char *)name;

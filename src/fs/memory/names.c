@@ -99,9 +99,8 @@ int memfs_make_child(struct memfs *fs, const oriel_fs_caller *caller, const stru
     if (error != 0)
         return error;
     error = inherit_acl(fs, parent, inode, umask);
-    if (error == 0 && caller->security_name != NULL)
-        error = memfs_xattr_put(fs, inode, caller->security_name, caller->security_value,
-                                caller->security_len, 0);
+    if (error == 0)
+        error = memfs_xattr_label(fs, inode, caller);
     if (error != 0) {
         memfs_inode_unref(fs, inode);
         return error;

@@ -139,6 +139,20 @@ static int check_name(const struct memfs_inode *inode, const char *name, bool wr
     return starts_with(name, "security.") || starts_with(name, "trusted.") ? 0 : -EOPNOTSUPP;
 }
 
+/* Never a list: those are checked before they are kept. What a kind of file cannot have is no reason to refuse it. */
+int memfs_xattr_label(struct memfs *fs, struct memfs_inode *inode, const oriel_fs_caller *caller)
+{
+    const char *name = caller->security_name;
+    if (name == NULL)
+        return 0;
+    int error = is_acl(name) ? -EINVAL : check_name(inode, name, true);
+    if (error == -EPERM)
+        return 0;
+    if (error != 0)
+        return -EINVAL;
+    return memfs_xattr_put(fs, inode, name, caller->security_value, caller->security_len, 0);
+}
+
 /* An access list also sets the permission bits, and is not kept when they say all of it. */
 static int set_acl(struct memfs *fs, struct memfs_inode *inode, const char *name, const void *value,
                    size_t size, bool kill_sgid)

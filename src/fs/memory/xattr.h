@@ -14,6 +14,8 @@ int memfs_xattr_put(struct memfs *fs, struct memfs_inode *inode, const char *nam
 /* -ENODATA. */
 int memfs_xattr_drop(struct memfs *fs, struct memfs_inode *inode, const char *name);
 void memfs_xattr_clear(struct memfs *fs, struct memfs_inode *inode);
+/* Gives a new inode the label that its caller asks for, if any. -EINVAL (the name is no label's), or as put. */
+int memfs_xattr_label(struct memfs *fs, struct memfs_inode *inode, const oriel_fs_caller *caller);
 
 /* The operations of fs.h; they take the lock. */
 int memfs_setxattr(void *fs, const oriel_fs_caller *caller, void *inode, const char *name, const void *value,
