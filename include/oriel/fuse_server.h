@@ -17,6 +17,7 @@
 #include <oriel/dax.h>
 #include <oriel/fs.h>
 #include <oriel/trace.h>
+#include <oriel/xattr_map.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -56,6 +57,17 @@ struct oriel_fuse_server_options {
      * posix_acl. security_label implies security_xattr. All others are EOPNOTSUPP and not listed. */
     bool security_xattr, trusted_xattr;
     uint32_t max_lock_waiters; /* SETLKW requests that may wait at once, further ones get ENOLCK; 0 = 64 */
+    /*
+     * With xattr: the map alone says which names a guest may use, and what the back-end is asked for; security_xattr,
+     * trusted_xattr and the name of a new file's label no longer count. The back-end has to offer the names that the map yields.
+     * ACLs go with posix_acl still, and posix_acl only with a map that keeps both their names (else -EINVAL): the host's
+     * kernel obeys them under no other name.
+     * A map that moves security.capability takes that attribute's magic away: so the server itself removes it, by its
+     * name on the host, before whatever would end capabilities (WRITE, FALLOCATE, COPY_FILE_RANGE, a new size or owner,
+     * O_TRUNC), and that operation fails where it cannot. Stores through a mapping end none, as on any file system.
+     * The caller's; lives longer than the server. NULL: none.
+     */
+    const struct oriel_xattr_map *xattr_map;
 };
 
 struct oriel_fuse_server;

@@ -6,6 +6,7 @@
 #include "base/le.h"
 #include "fuse/op_table.h"
 #include "fuse/request.h"
+#include "fuse/xattr_names.h"
 
 #define GROUPS_OFFSET (sizeof(struct wire_ext_header) + sizeof(uint32_t))
 
@@ -88,6 +89,17 @@ static int parse_blocks(struct request *r, const uint8_t *at, size_t left)
     return 0;
 }
 
+/* A label is an attribute too, so its name follows the map. One that the map does not support is not set. */
+static int map_label(struct request *r)
+{
+    if (r->caller.security_name == NULL || r->server->options.xattr_map == NULL)
+        return 0;
+    int rc = xattr_host_name(r->server, r->caller.security_name, r->label, &r->caller.security_name);
+    if (rc == -EOPNOTSUPP)
+        r->caller.security_name = NULL;
+    return rc == -EOPNOTSUPP ? 0 : rc;
+}
+
 int request_extensions(struct request *r)
 {
     size_t told = (size_t)r->header.total_extlen * 8;
@@ -104,5 +116,5 @@ int request_extensions(struct request *r)
     }
     if (!session_has(r->server, FUSE_SECURITY_CTX))
         r->caller.security_name = NULL;
-    return rc == 0 ? 0 : request_bad(r, rc);
+    return rc == 0 ? map_label(r) : request_bad(r, rc);
 }

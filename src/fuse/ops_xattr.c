@@ -6,43 +6,21 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "fuse/ops.h"
+#include "fuse/xattr_names.h"
 
 #define VALUE_MAX 65536 /* XATTR_SIZE_MAX and XATTR_LIST_MAX of Linux */
 #define SMALL     4096
 
-/* ---- which attributes a guest may see ---- */
-
-static bool has_prefix(const char *name, const char *prefix)
-{
-    return strncmp(name, prefix, strlen(prefix)) == 0 && name[strlen(prefix)] != '\0';
-}
-
-static bool is_acl(const char *name)
-{
-    return strcmp(name, "system.posix_acl_access") == 0 || strcmp(name, "system.posix_acl_default") == 0;
-}
-
-/* The host's own name spaces are not the guest's, unless the options say so. */
-static bool is_allowed(const struct oriel_fuse_server *server, const char *name)
-{
-    if (has_prefix(name, "user."))
-        return true;
-    if (has_prefix(name, "security."))
-        return server->options.security_xattr || server->options.security_label;
-    if (has_prefix(name, "trusted."))
-        return server->options.trusted_xattr;
-    return server->options.posix_acl && is_acl(name);
-}
-
-static int take_name(struct request *r, const char **name)
+/* The attribute that the request names, as the host calls it: *name points into the request or into `place`. */
+static int take_name(struct request *r, char place[ORIEL_XATTR_NAME_SIZE], const char **name)
 {
     size_t len;
-    *name = request_string(r, &len);
-    if (*name == NULL || len == 0)
+    const char *told = request_string(r, &len);
+    if (told == NULL || len == 0)
         return request_bad(r, -EINVAL);
     if (len > FUSE_NAME_MAX)
         return request_bad(r, -ENAMETOOLONG);
-    return is_allowed(r->server, *name) ? 0 : -EOPNOTSUPP;
+    return xattr_host_name(r->server, told, place, name);
 }
 
 /* ---- requests ---- */
@@ -58,8 +36,9 @@ int op_setxattr(struct request *r)
         return request_bad(r, -EINVAL);
     struct wire_setxattr_in in = {0};
     memcpy(&in, request_args(r, len), len);
+    char place[ORIEL_XATTR_NAME_SIZE];
     const char *name;
-    int rc = take_name(r, &name);
+    int rc = take_name(r, place, &name);
     if (rc != 0)
         return rc;
     if (in.size > VALUE_MAX)
@@ -92,8 +71,11 @@ int op_getxattr(struct request *r)
     const struct wire_getxattr_in *in = request_args(r, sizeof(*in));
     if (!r->server->options.xattr)
         return -ENOSYS;
+    char place[ORIEL_XATTR_NAME_SIZE];
     const char *name;
-    int rc = take_name(r, &name);
+    int rc = take_name(r, place, &name);
+    if (rc == -EPERM) /* what a guest may not have is not there: `ls -l` would complain of each file else */
+        return -ENODATA;
     if (rc != 0)
         return rc;
     char small[SMALL];
@@ -108,7 +90,7 @@ int op_getxattr(struct request *r)
     return size == 0 ? reply_size(r, n) : reply_data(r, value, (size_t)n);
 }
 
-/* Takes the names that the guest may not see out of a list; returns the rest's length. */
+/* Makes the host's list the guest's, where it is: each name becomes its end, or goes. Returns what is left. */
 static size_t filter(const struct oriel_fuse_server *server, char *names, size_t len)
 {
     size_t kept = 0;
@@ -116,11 +98,13 @@ static size_t filter(const struct oriel_fuse_server *server, char *names, size_t
         size_t n = strnlen(names + at, len - at);
         if (n == len - at)
             break;
-        if (is_allowed(server, names + at)) {
-            memmove(names + kept, names + at, n + 1);
-            kept += n + 1;
-        }
+        const char *shown = xattr_guest_name(server, names + at);
         at += n + 1;
+        if (shown == NULL)
+            continue;
+        size_t shown_len = (size_t)(names + at - shown);
+        memmove(names + kept, shown, shown_len);
+        kept += shown_len;
     }
     return kept;
 }
@@ -155,7 +139,8 @@ int op_removexattr(struct request *r)
     const struct oriel_fs *fs = &r->server->fs;
     if (!r->server->options.xattr)
         return -ENOSYS;
+    char place[ORIEL_XATTR_NAME_SIZE];
     const char *name;
-    int rc = take_name(r, &name);
+    int rc = take_name(r, place, &name);
     return rc != 0 ? rc : fs->ops->removexattr(fs->fs, &r->caller, r->node->inode, name);
 }

@@ -35,6 +35,7 @@ struct request {
     struct node *node;  /* of header.nodeid, pinned, where the op's row asks for it */
     struct oriel_fs_caller caller;
     uint32_t groups[REQUEST_GROUPS_MAX];
+    char label[ORIEL_XATTR_NAME_SIZE];                   /* caller.security_name where a map has changed it */
     bool bad;                                            /* malformed or forged: counted as such */
     bool nowait;                                         /* the transport asked: ORIEL_FUSE_NOWAIT */
     bool would_block;                                    /* and it comes again without: no reply now */

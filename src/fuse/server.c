@@ -11,6 +11,7 @@
 #include "fuse/ops_dax.h"
 #include "fuse/request.h"
 #include "fuse/request_trace.h"
+#include "fuse/xattr_names.h"
 
 #define DEFAULT_NODES        (UINT32_C(1) << 24)
 #define MOST_NODES           (UINT32_C(1) << 30)
@@ -257,6 +258,8 @@ int oriel_fuse_server_create(const struct oriel_fuse_server_options *options, st
         return -ENOMEM;
     memset(server, 0, sizeof(*server));
     int rc = take_options(server, options);
+    if (rc == 0)
+        rc = xattr_names_init(server);
     if (rc == 0)
         rc = take_backend(server);
     if (rc == 0)

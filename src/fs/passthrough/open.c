@@ -180,7 +180,7 @@ static int create_new(struct passthrough *pt, const oriel_fs_caller *caller, int
     int fd = open_component(pt, dir_fd, name, passed | O_CREAT | O_EXCL, mode & 07777);
     if (fd < 0)
         return fd;
-    err = label_descriptor(caller, fd);
+    err = label_descriptor(pt, caller, fd);
     if (err == 0)
         return fd;
     close(fd);
@@ -261,7 +261,7 @@ int pt_tmpfile(void *fs, const oriel_fs_caller *caller, void *parent, uint32_t m
         if (fd < 0)
             fd = errno == EMFILE ? -ENFILE : -errno;
     }
-    err = fd >= 0 ? label_descriptor(caller, fd) : 0;
+    err = fd >= 0 ? label_descriptor(pt, caller, fd) : 0;
     if (err != 0) {
         close(fd);
         fd = err;

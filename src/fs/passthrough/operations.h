@@ -65,7 +65,7 @@ int pt_rename(void *fs, const oriel_fs_caller *caller, void *parent, const char 
 
 /* xattr.c */
 /* Gives a file that has just been made the label that came with the request, if any. */
-int label_descriptor(const oriel_fs_caller *caller, int fd);
+int label_descriptor(const struct passthrough *pt, const oriel_fs_caller *caller, int fd);
 int label_name(const struct passthrough *pt, const oriel_fs_caller *caller, int dir_fd, const char *name);
 int pt_setxattr(void *fs, const oriel_fs_caller *caller, void *inode, const char *name, const void *value,
                 size_t size, uint32_t flags, bool acl_kill_sgid);

@@ -235,13 +235,14 @@ int pt_removexattr(void *fs, const oriel_fs_caller *caller, void *inode, const c
     return remove_of(&ref, name);
 }
 
-/* What a request's label (FUSE_SECURITY_CTX) may be. True: there is one to set. */
-static bool has_label(const oriel_fs_caller *caller, int *err)
+/* What a request's label (FUSE_SECURITY_CTX) may be: the server's map may have moved it. True: there is one to set. */
+static bool has_label(const struct passthrough *pt, const oriel_fs_caller *caller, int *err)
 {
     *err = 0;
     if (caller == NULL || caller->security_name == NULL || caller->security_len == 0)
         return false;
-    if (!starts_with(caller->security_name, "security."))
+    const char *name = caller->security_name;
+    if (!starts_with(name, "security.") && (is_acl(name) || check_name(pt, name) != 0))
         *err = -EINVAL;
     return *err == 0;
 }
@@ -252,10 +253,10 @@ static int label_result(int result)
     return result == 0 || errno == EOPNOTSUPP ? 0 : -errno;
 }
 
-int label_descriptor(const oriel_fs_caller *caller, int fd)
+int label_descriptor(const struct passthrough *pt, const oriel_fs_caller *caller, int fd)
 {
     int err;
-    if (!has_label(caller, &err))
+    if (!has_label(pt, caller, &err))
         return err;
     return label_result(
         fsetxattr(fd, caller->security_name, caller->security_value, caller->security_len, 0));
@@ -264,11 +265,15 @@ int label_descriptor(const oriel_fs_caller *caller, int fd)
 int label_name(const struct passthrough *pt, const oriel_fs_caller *caller, int dir_fd, const char *name)
 {
     int err;
-    if (!has_label(caller, &err))
+    if (!has_label(pt, caller, &err))
         return err;
     cleanup_fd int fd = open_component(pt, dir_fd, name, O_PATH, 0);
     if (fd < 0)
         return fd;
-    return label_result(setxattr(proc_path(pt, fd).text, caller->security_name, caller->security_value,
-                                 caller->security_len, 0));
+    int result = setxattr(proc_path(pt, fd).text, caller->security_name, caller->security_value,
+                          caller->security_len, 0);
+    /* Symbolic links and devices cannot have user.*, where a map may have moved the label. */
+    if (result != 0 && errno == EPERM && starts_with(caller->security_name, "user."))
+        return 0;
+    return label_result(result);
 }

@@ -372,7 +372,7 @@ static void a_label_that_cannot_be_had_leaves_no_file(void **state)
     struct oriel_fs_opened opened;
     struct stat st;
     const oriel_fs_caller labelled = {
-        .security_name = "user.not-a-label", .security_value = "x", .security_len = 1};
+        .security_name = "system.posix_acl_access", .security_value = "x", .security_len = 1};
     assert_int_equal(
         rig->fs.ops->create(rig->fs.fs, &labelled, rig->root, "file", 0644, O_RDWR, 0, 0, &entry, &opened),
         -EINVAL);

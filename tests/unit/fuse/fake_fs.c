@@ -132,6 +132,14 @@ static struct fake_name **find_name(struct fake_inode *folder, const char *name)
     return link;
 }
 
+static struct fake_inode *must_find(struct fake_inode *folder, const char *name)
+{
+    struct fake_name *found = *find_name(folder, name);
+    if (found == NULL)
+        abort();
+    return found->inode;
+}
+
 static void add_name(struct fake_fs *fake, struct fake_inode *folder, const char *name,
                      struct fake_inode *inode)
 {
@@ -466,6 +474,13 @@ static int fake_open(void *fs, const oriel_fs_caller *caller, void *inode, uint3
     return 0;
 }
 
+static int open_existing(struct fake_fs *fake, void *parent, const char *name, struct oriel_fs_entry *out)
+{
+    lock(fake);
+    struct fake_inode *inode = must_find(parent, name);
+    return unlock(fake, S_ISREG(inode->attr.mode) ? fill_entry(fake, inode, out) : -EBADF);
+}
+
 static int fake_create(void *fs, const oriel_fs_caller *caller, void *parent, const char *name, uint32_t mode,
                        uint32_t flags, uint32_t umask, uint32_t kill, struct oriel_fs_entry *out,
                        struct oriel_fs_opened *opened)
@@ -479,6 +494,10 @@ static int fake_create(void *fs, const oriel_fs_caller *caller, void *parent, co
     int rc = called(fake, FAKE_CREATE);
     if (rc == 0)
         rc = make(fake, parent, name, S_IFREG | (mode & ~umask), NULL, out);
+    if (rc == -EEXIST && (flags & O_EXCL) == 0)
+        rc = open_existing(fake, parent, name, out);
+    else
+        out->made = rc == 0;
     if (rc == 0)
         opened->handle = new_handle(fake, (struct fake_inode *)out->hold, false);
     return rc;
@@ -721,6 +740,28 @@ static struct fake_xattr *find_xattr(struct fake_inode *inode, const char *name)
     return NULL;
 }
 
+static void see_xattr(struct fake_fs *fake, const char *name)
+{
+    struct fake_seen *seen = seen_by(fake);
+    snprintf(seen->xattr_name, sizeof(seen->xattr_name), "%s", name);
+}
+
+static int put_xattr(struct fake_inode *inode, const char *name, const void *value, size_t size)
+{
+    struct fake_xattr *x = find_xattr(inode, name);
+    if (x == NULL)
+        x = find_xattr(inode, "");
+    if (x == NULL)
+        return -ENOSPC;
+    snprintf(x->name, sizeof(x->name), "%s", name);
+    free(x->value);
+    x->value = malloc(size + 1);
+    assert(x->value != NULL);
+    memcpy(x->value, value, size);
+    x->len = size;
+    return 0;
+}
+
 static int fake_setxattr(void *fs, const oriel_fs_caller *caller, void *inode, const char *name,
                          const void *value, size_t size, uint32_t flags, bool acl_kill_sgid)
 {
@@ -728,22 +769,12 @@ static int fake_setxattr(void *fs, const oriel_fs_caller *caller, void *inode, c
     see_caller(fake, caller);
     seen_by(fake)->flags = flags;
     seen_by(fake)->kill = acl_kill_sgid;
+    see_xattr(fake, name);
     int rc = called(fake, FAKE_SETXATTR);
     if (rc != 0)
         return rc;
     lock(fake);
-    struct fake_xattr *x = find_xattr(inode, name);
-    if (x == NULL)
-        x = find_xattr(inode, "");
-    if (x == NULL)
-        return unlock(fake, -ENOSPC);
-    snprintf(x->name, sizeof(x->name), "%s", name);
-    free(x->value);
-    x->value = malloc(size + 1);
-    assert(x->value != NULL);
-    memcpy(x->value, value, size);
-    x->len = size;
-    return unlock(fake, 0);
+    return unlock(fake, put_xattr(inode, name, value, size));
 }
 
 static ssize_t fake_getxattr(void *fs, const oriel_fs_caller *caller, void *inode, const char *name,
@@ -751,6 +782,7 @@ static ssize_t fake_getxattr(void *fs, const oriel_fs_caller *caller, void *inod
 {
     struct fake_fs *fake = fs;
     see_caller(fake, caller);
+    see_xattr(fake, name);
     int rc = called(fake, FAKE_GETXATTR);
     if (rc != 0)
         return rc;
@@ -792,6 +824,7 @@ static int fake_removexattr(void *fs, const oriel_fs_caller *caller, void *inode
 {
     struct fake_fs *fake = fs;
     (void)caller;
+    see_xattr(fake, name);
     int rc = called(fake, FAKE_REMOVEXATTR);
     if (rc != 0)
         return rc;
@@ -1040,4 +1073,20 @@ uint64_t fake_fs_add_folder(struct fake_fs *fake, const char *name)
     add_name(fake, fake->root, name, inode);
     unlock(fake, 0);
     return inode->attr.ino;
+}
+
+void fake_fs_set_host_xattr(struct fake_fs *fake, const char *file, const char *name)
+{
+    lock(fake);
+    if (put_xattr(must_find(fake->root, file), name, "host", 4) != 0)
+        abort();
+    unlock(fake, 0);
+}
+
+bool fake_fs_has_host_xattr(struct fake_fs *fake, const char *file, const char *name)
+{
+    lock(fake);
+    bool has = find_xattr(must_find(fake->root, file), name) != NULL;
+    unlock(fake, 0);
+    return has;
 }

@@ -66,6 +66,7 @@ struct fake_seen {
     uint32_t groups[32];
     size_t group_count;
     char security_name[256], security_value[256];
+    char xattr_name[256];
     size_t security_len;
     struct oriel_fs_attr attr;
     uint64_t offset, len, lock_owner;
@@ -103,6 +104,9 @@ void fake_fs_report_to(struct fake_fs *fake, struct fake_account *account);
 /* Adds to the tree as the host would, without the server. Returns the inode number. */
 uint64_t fake_fs_add_file(struct fake_fs *fake, const char *name, const void *data, size_t len);
 uint64_t fake_fs_add_folder(struct fake_fs *fake, const char *name);
+/* An attribute of a file in the root, as the host names it: set, and asked for. */
+void fake_fs_set_host_xattr(struct fake_fs *fake, const char *file, const char *name);
+bool fake_fs_has_host_xattr(struct fake_fs *fake, const char *file, const char *name);
 /* ORIEL_FS_ATTR_* of the root's children from now on. */
 void fake_fs_set_attr_flags(struct fake_fs *fake, uint32_t flags);
 /* Functions that a test takes away or changes, before the server is made. */

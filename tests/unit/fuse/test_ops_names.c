@@ -226,6 +226,35 @@ static void extensions_reach_the_backend(void **state)
     assert_int_equal(mkdir_with(&rig->client, "d4", (const uint8_t *)none, 8, true), 0);
 }
 
+static void a_label_follows_the_map(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *rules;
+        int result;
+        const char *seen;
+    } cases[] = {{":map::user.virtiofs.:", 0, "user.virtiofs.security.selinux"},
+                 {":bad:all:security.:security.: :ok:all:::", -EPERM, NULL},
+                 {":unsupported:all:security.:security.: :ok:all:::", 0, ""},
+                 {":ok:all:::", 0, "security.selinux"}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct oriel_xattr_map *map = NULL;
+        assert_int_equal(oriel_xattr_map_create(cases[i].rules, &map, NULL, 0), 0);
+        struct oriel_fuse_server_options options = rig_options();
+        options.posix_acl = false;
+        options.xattr_map = map;
+        struct rig *rig = rig_new(&options, true);
+        _Alignas(8) uint8_t ext[64];
+        size_t len = put_label(ext, "security.selinux", "ctx:a", 5);
+        assert_int_equal(mkdir_with(&rig->client, "d", ext, len, true), cases[i].result);
+        if (cases[i].seen != NULL)
+            assert_string_equal(fake_fs_seen(rig->fake)->security_name, cases[i].seen);
+        assert_int_equal(fake_fs_calls(rig->fake, FAKE_MKDIR), cases[i].result == 0);
+        rig_free(rig);
+        oriel_xattr_map_destroy(map);
+    }
+}
+
 static void extensions_not_agreed_on_are_ignored(void **state)
 {
     struct rig *rig = *state;
@@ -281,6 +310,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(create_that_goes_wrong_leaves_nothing, rig_setup, rig_teardown),
         cmocka_unit_test(no_file_is_made_without_a_handle),
         cmocka_unit_test_setup_teardown(extensions_reach_the_backend, rig_setup, rig_teardown),
+        cmocka_unit_test(a_label_follows_the_map),
         cmocka_unit_test_setup_teardown(extensions_not_agreed_on_are_ignored, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(false_extensions_are_refused, rig_setup, rig_teardown),
     };

@@ -134,6 +134,145 @@ static void no_xattrs_where_none_are_offered(void **state)
     rig_free(rig);
 }
 
+/* ---- with a map ---- */
+
+static struct oriel_xattr_map *map_of(const char *rules)
+{
+    struct oriel_xattr_map *map = NULL;
+    assert_int_equal(oriel_xattr_map_create(rules, &map, NULL, 0), 0);
+    return map;
+}
+
+static struct rig *rig_with(const struct oriel_xattr_map *map)
+{
+    struct oriel_fuse_server_options options = rig_options();
+    options.posix_acl = options.security_label = false;
+    options.xattr_map = map;
+    return rig_new(&options, true);
+}
+
+static int remove_xattr(struct client *c, uint64_t nodeid, const char *name)
+{
+    return client_call_name(c, FUSE_REMOVEXATTR, nodeid, NULL, 0, name);
+}
+
+static void a_map_changes_names_on_the_way(void **state)
+{
+    (void)state;
+    struct oriel_xattr_map *map = map_of("/map/trusted./user.virtiofs./");
+    struct rig *rig = rig_with(map);
+    struct client *c = &rig->client;
+    const struct fake_seen *seen = fake_fs_seen(rig->fake);
+    assert_int_equal(set_xattr(c, rig->file, "trusted.a", "value", 5), 0);
+    assert_string_equal(seen->xattr_name, "user.virtiofs.trusted.a");
+    assert_int_equal(set_xattr(c, rig->file, "security.b", "v", 1), 0);
+    assert_string_equal(seen->xattr_name, "security.b");
+    assert_int_equal(get_xattr(c, rig->file, "trusted.a", 10), 0);
+    assert_memory_equal(c->reply, "value", 5);
+    assert_int_equal(list_xattr(c, rig->file, 0), 0);
+    assert_int_equal(told_size(c), 21);
+    assert_int_equal(list_xattr(c, rig->file, 20), -ERANGE);
+    assert_int_equal(list_xattr(c, rig->file, 21), 0);
+    assert_memory_equal(c->reply, "trusted.a\0security.b", 21);
+    assert_int_equal(remove_xattr(c, rig->file, "trusted.a"), 0);
+    assert_string_equal(seen->xattr_name, "user.virtiofs.trusted.a");
+    assert_int_equal(get_xattr(c, rig->file, "trusted.a", 10), -ENODATA);
+    rig_free(rig);
+    oriel_xattr_map_destroy(map);
+}
+
+static void what_a_map_forbids_never_reaches_the_back_end(void **state)
+{
+    (void)state;
+    struct oriel_xattr_map *map = map_of(":bad:all:user.bad.:user.bad.: :unsupported:all:user.un.:user.un.: "
+                                         ":prefix:all:user.p.:user.: :ok:all:::");
+    struct rig *rig = rig_with(map);
+    struct client *c = &rig->client;
+    char name[256];
+    memset(name, 'n', sizeof(name));
+    memcpy(name, "user.p.", 7);
+    name[251] = '\0'; /* with "user." a byte too long */
+    const struct {
+        const char *name;
+        int change, read;
+    } cases[] = {{"user.bad.x", -EPERM, -ENODATA},
+                 {"user.un.x", -EOPNOTSUPP, -EOPNOTSUPP},
+                 {name, -ENAMETOOLONG, -ENAMETOOLONG}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(set_xattr(c, rig->file, cases[i].name, "v", 1), cases[i].change);
+        assert_int_equal(remove_xattr(c, rig->file, cases[i].name), cases[i].change);
+        assert_int_equal(get_xattr(c, rig->file, cases[i].name, 1), cases[i].read);
+        assert_int_equal(get_xattr(c, rig->file, cases[i].name, 0), cases[i].read);
+    }
+    assert_int_equal(fake_fs_calls(rig->fake, FAKE_SETXATTR), 0);
+    assert_int_equal(fake_fs_calls(rig->fake, FAKE_GETXATTR), 0);
+    assert_int_equal(fake_fs_calls(rig->fake, FAKE_REMOVEXATTR), 0);
+    name[250] = '\0';
+    assert_int_equal(set_xattr(c, rig->file, name, "v", 1), 0);
+    assert_int_equal(strlen(fake_fs_seen(rig->fake)->xattr_name), 255);
+    rig_free(rig);
+    oriel_xattr_map_destroy(map);
+}
+
+/* The options that name spaces have without a map neither allow nor forbid anything then. */
+static void a_map_alone_decides(void **state)
+{
+    (void)state;
+    struct oriel_xattr_map *map = map_of(":bad:all:security.:security.: :ok:all:::");
+    struct oriel_fuse_server_options options = rig_options();
+    options.security_label = options.security_xattr = options.posix_acl = true;
+    options.xattr_map = map;
+    struct rig *rig = rig_new(&options, true);
+    struct client *c = &rig->client;
+    assert_int_equal(set_xattr(c, rig->file, "security.a", "v", 1), -EPERM);
+    assert_int_equal(set_xattr(c, rig->file, "trusted.a", "v", 1), 0);
+    assert_int_equal(set_xattr(c, rig->file, "anything", "v", 1), 0);
+    assert_int_equal(set_xattr(c, rig->file, "system.posix_acl_access", "v", 1), 0);
+    assert_int_equal(list_xattr(c, rig->file, 100), 0);
+    assert_memory_equal(c->reply, "trusted.a\0anything\0system.posix_acl_access", 43);
+    rig_free(rig);
+    oriel_xattr_map_destroy(map);
+}
+
+static void access_lists_need_their_option_and_their_names(void **state)
+{
+    (void)state;
+    struct oriel_xattr_map *map = map_of(":map::user.virtiofs.:");
+    struct rig *rig = rig_with(map);
+    struct client *c = &rig->client;
+    assert_int_equal(set_xattr(c, rig->file, "system.posix_acl_access", "v", 1), -EOPNOTSUPP);
+    assert_int_equal(get_xattr(c, rig->file, "system.posix_acl_default", 1), -EOPNOTSUPP);
+    assert_int_equal(remove_xattr(c, rig->file, "system.posix_acl_access"), -EOPNOTSUPP);
+    struct oriel_fuse_server_options options = rig_options();
+    options.xattr_map = map;
+    options.fs = fake_fs_backend(rig->fake);
+    struct oriel_fuse_server *server = NULL;
+    assert_int_equal(oriel_fuse_server_create(&options, &server), -EINVAL);
+    rig_free(rig);
+    options.xattr = false; /* no attributes, no map */
+    rig = rig_new(&options, true);
+    assert_int_equal(set_xattr(&rig->client, rig->file, "user.a", "v", 1), -ENOSYS);
+    rig_free(rig);
+    oriel_xattr_map_destroy(map);
+}
+
+static void names_that_lead_elsewhere_are_not_listed(void **state)
+{
+    (void)state;
+    struct oriel_xattr_map *map = map_of("/map/trusted./user.virtiofs./");
+    struct rig *rig = rig_with(map);
+    struct client *c = &rig->client;
+    static const char *const names[] = {"user.virtiofs.user.x", "user.virtiofs.trusted.x", "user.virtiofs.",
+                                        "trusted.x", "system.posix_acl_access"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        fake_fs_set_host_xattr(rig->fake, "file", names[i]);
+    assert_int_equal(list_xattr(c, rig->file, 100), 0);
+    assert_int_equal(c->payload_len, 10);
+    assert_memory_equal(c->reply, "trusted.x", 10);
+    rig_free(rig);
+    oriel_xattr_map_destroy(map);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -143,6 +282,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(sizes_and_names_that_lie, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_value_without_room, rig_setup, rig_teardown),
         cmocka_unit_test(no_xattrs_where_none_are_offered),
+        cmocka_unit_test(a_map_changes_names_on_the_way),
+        cmocka_unit_test(what_a_map_forbids_never_reaches_the_back_end),
+        cmocka_unit_test(a_map_alone_decides),
+        cmocka_unit_test(access_lists_need_their_option_and_their_names),
+        cmocka_unit_test(names_that_lead_elsewhere_are_not_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
