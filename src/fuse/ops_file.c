@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "fuse/capability.h"
 #include "fuse/ops.h"
 
 /* ---- READ, WRITE ---- */
@@ -112,6 +113,14 @@ static uint32_t write_flags(const struct wire_write_in *in)
     return flags;
 }
 
+static ssize_t write_all(struct request *r, struct transfer *t)
+{
+    if (!t->handle->writable)
+        return -EBADF;
+    int rc = t->left == 0 ? 0 : capability_end(r, t->handle->inode);
+    return rc != 0 ? rc : transfer(r, t, &r->in, write_once);
+}
+
 int op_write(struct request *r)
 {
     const struct wire_write_in *in = request_args(r, sizeof(*in));
@@ -126,7 +135,7 @@ int op_write(struct request *r)
         return got;
     struct transfer t = {
         .handle = handle, .offset = in->offset, .left = in->size, .flags = write_flags(in), .writes = true};
-    ssize_t n = handle->writable ? transfer(r, &t, &r->in, write_once) : -EBADF;
+    ssize_t n = write_all(r, &t);
     request_put_handle(r, handle);
     if (n < 0)
         return (int)n;
@@ -169,9 +178,19 @@ int op_fsync(struct request *r)
     return rc;
 }
 
-int op_fallocate(struct request *r)
+static int allocate(struct request *r, const struct wire_fallocate_in *in, const struct handle *handle)
 {
     const struct oriel_fs *fs = &r->server->fs;
+    if (!handle->writable)
+        return -EBADF;
+    int rc = capability_end(r, handle->inode);
+    return rc != 0 ? rc
+                   : fs->ops->fallocate(fs->fs, handle->inode, handle->fs_handle, in->offset, in->length,
+                                        in->mode);
+}
+
+int op_fallocate(struct request *r)
+{
     const struct wire_fallocate_in *in = request_args(r, sizeof(*in));
     if ((in->mode & ~FUSE_FALLOCATE_MODES) != 0)
         return -EOPNOTSUPP;
@@ -183,9 +202,7 @@ int op_fallocate(struct request *r)
     int got = request_handle(r, in->fh, HANDLE_FILE, &handle);
     if (got != 0)
         return got;
-    int rc = handle->writable ? fs->ops->fallocate(fs->fs, handle->inode, handle->fs_handle, in->offset,
-                                                   in->length, in->mode)
-                              : -EBADF;
+    int rc = allocate(r, in, handle);
     request_put_handle(r, handle);
     return rc;
 }
@@ -216,6 +233,9 @@ static ssize_t copy_between(struct request *r, const struct wire_copy_file_range
     const struct oriel_fs *fs = &r->server->fs;
     if (!from->readable || !to->writable)
         return -EBADF;
+    int rc = len == 0 ? 0 : capability_end(r, to->inode);
+    if (rc != 0)
+        return rc;
     return fs->ops->copy_file_range(fs->fs, from->inode, from->fs_handle, in->off_in, to->inode,
                                     to->fs_handle, in->off_out, len, 0);
 }

@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "fuse/attr.h"
+#include "fuse/capability.h"
 #include "fuse/names.h"
 #include "fuse/ops.h"
 #include "fuse/reply_entry.h"
@@ -218,9 +219,21 @@ static void wanted_attr(const struct wire_setattr_in *in, struct oriel_fs_attr *
     };
 }
 
-int op_setattr(struct request *r)
+static int set_attr(struct request *r, const struct wire_setattr_in *in, struct handle *handle,
+                    struct oriel_fs_attr *attr)
 {
     const struct oriel_fs *fs = &r->server->fs;
+    struct oriel_fs_attr wanted;
+    wanted_attr(in, &wanted);
+    bool ends = (in->valid & (FUSE_SET_SIZE | FUSE_SET_UID | FUSE_SET_GID)) != 0;
+    int rc = ends ? capability_end(r, r->node->inode) : 0;
+    return rc != 0 ? rc
+                   : fs->ops->setattr(fs->fs, &r->caller, r->node->inode, file_handle(handle), &wanted,
+                                      in->valid & KNOWN_SETATTR, attr);
+}
+
+int op_setattr(struct request *r)
+{
     const struct wire_setattr_in *in = request_args(r, sizeof(*in));
     int rc = check_setattr(in);
     if (rc != 0)
@@ -229,10 +242,8 @@ int op_setattr(struct request *r)
     rc = optional_handle(r, (in->valid & FUSE_SET_FH) != 0, in->fh, &handle);
     if (rc != 0)
         return rc;
-    struct oriel_fs_attr wanted, attr = {0};
-    wanted_attr(in, &wanted);
-    rc = fs->ops->setattr(fs->fs, &r->caller, r->node->inode, file_handle(handle), &wanted,
-                          in->valid & KNOWN_SETATTR, &attr);
+    struct oriel_fs_attr attr = {0};
+    rc = set_attr(r, in, handle, &attr);
     put_optional(r, handle);
     return rc != 0 ? rc : reply_attr(r, &attr);
 }

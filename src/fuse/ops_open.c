@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fuse/attr.h"
+#include "fuse/capability.h"
 #include "fuse/ops.h"
 
 #define UMASK_BITS 0777
@@ -115,6 +116,9 @@ int op_open(struct request *r)
     if (rc != 0)
         return rc;
     uint32_t flags = backend_flags(r->server, in->flags, 0);
+    rc = (flags & O_TRUNC) != 0 ? capability_end(r, r->node->inode) : 0;
+    if (rc != 0)
+        return rc;
     struct handle *handle = reserve(r, flags);
     if (handle == NULL)
         return -ENFILE;
@@ -154,22 +158,34 @@ int op_opendir(struct request *r)
 
 /* ---- CREATE, TMPFILE ---- */
 
-/* The file is made and open: name it to the guest by node and handle. */
-static int reply_created(struct request *r, struct handle *handle, const char *name,
-                         struct oriel_fs_entry *entry, const struct oriel_fs_opened *opened)
+/* Ends what was opened for a handle that nobody is going to get. */
+static void drop_opened(struct request *r, struct handle *handle, void *inode,
+                        const struct oriel_fs_opened *opened)
 {
     const struct oriel_fs *fs = &r->server->fs;
+    fs->ops->release(fs->fs, inode, opened->handle, 0, false);
+    fuse_handle_unreserve(&r->server->handles, handle);
+}
+
+/* The file is made (or was there, and has been cut) and open: name it to the guest by node and handle. */
+static int reply_created(struct request *r, struct handle *handle, const char *name, bool cut,
+                         struct oriel_fs_entry *entry, const struct oriel_fs_opened *opened)
+{
     struct node_table *nodes = &r->server->nodes;
     struct node *node;
     int rc = fuse_node_intern(nodes, r->node->inode, name, entry, &node);
     if (rc != 0) {
-        fs->ops->release(fs->fs, NULL, opened->handle, 0, false);
-        fuse_handle_unreserve(&r->server->handles, handle);
+        drop_opened(r, handle, NULL, opened);
         return rc;
     }
     struct wire_create_out out;
     attr_to_entry(r->server, fuse_node_id(node), &entry->attr, &out.entry);
-    rc = reply_handle(r, handle, HANDLE_FILE, node, opened, file_cache_flags(r->server), &out, sizeof(out));
+    rc = cut ? capability_end(r, node->inode) : 0;
+    if (rc != 0)
+        drop_opened(r, handle, node->inode, opened);
+    else
+        rc = reply_handle(r, handle, HANDLE_FILE, node, opened, file_cache_flags(r->server), &out,
+                          sizeof(out));
     if (rc != 0)
         fuse_node_uncount(nodes, node, 1);
     fuse_node_put(nodes, node);
@@ -196,8 +212,9 @@ static int create_file(struct request *r, const struct wire_create_in *in, const
     else
         rc = fs->ops->tmpfile(fs->fs, &r->caller, parent, mode, flags, umask, &entry, &opened);
     entry.made = entry.made || name == NULL;
+    bool cut = (flags & O_TRUNC) != 0 && !entry.made;
     if (rc == 0)
-        return reply_created(r, handle, name, &entry, &opened);
+        return reply_created(r, handle, name, cut, &entry, &opened);
     fuse_handle_unreserve(&r->server->handles, handle);
     return rc;
 }
