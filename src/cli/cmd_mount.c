@@ -94,6 +94,12 @@ static bool translates(const struct mount_options *options)
     return options->uid_rules.count != 0 || options->gid_rules.count != 0;
 }
 
+/* Access lists hold ids and have names: both have to be the host's. */
+static bool offers_acls(const struct mount_options *options)
+{
+    return !translates(options) && xattr_option_keeps_acls(&options->xattrmap);
+}
+
 /* Without switching, new files are the process's whoever makes them. */
 static bool can_forbid(const struct mount_options *options)
 {
@@ -134,7 +140,9 @@ static int create_fs(struct mounted *m)
         .dir = options->dir,
         .read_only = options->read_only,
         .xattr = true,
-        .posix_acl = !translates(options),
+        .security_xattr = options->xattrmap.map != NULL, /* the map decides, in the server */
+        .trusted_xattr = options->xattrmap.map != NULL,
+        .posix_acl = offers_acls(options),
         .submounts = options->submounts,
         .switch_credentials = switches,
         .keep_credentials = switches,
@@ -162,8 +170,9 @@ static int create_server(struct mounted *m)
         .posix_locks = true,
         .flock_locks = true,
         .xattr = true,
-        .posix_acl = !translates(options),
+        .posix_acl = offers_acls(options),
         .trace = m->trace,
+        .xattr_map = options->xattrmap.map,
     };
     int error = oriel_fuse_server_create(&server, &m->server);
     if (error == 0)
@@ -331,9 +340,11 @@ int cmd_mount(int argc, char **argv)
     struct mount_options options;
     if (!mount_options_parse(&options, argc, argv))
         return CLI_USAGE;
-    if (options.help) {
+    int status = CLI_OK;
+    if (options.help)
         fputs(mount_usage, stdout);
-        return CLI_OK;
-    }
-    return options.daemon ? serve_in_background(&options) : serve_mount(&options, -1);
+    else
+        status = options.daemon ? serve_in_background(&options) : serve_mount(&options, -1);
+    mount_options_destroy(&options);
+    return status;
 }

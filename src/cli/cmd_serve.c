@@ -112,7 +112,8 @@ static int create_fs(struct service *service, int share_fd)
         .dir_fd = share_fd,
         .read_only = options->read_only,
         .xattr = options->xattr,
-        .security_xattr = options->security_label,
+        .security_xattr = options->security_label || options->xattrmap.map != NULL,
+        .trusted_xattr = options->xattrmap.map != NULL, /* the map decides, in the server */
         .posix_acl = options->posix_acl,
         .submounts = options->announce_submounts,
         .switch_credentials = switches,
@@ -147,6 +148,7 @@ static int create_server(struct service *service)
         .announce_submounts = options->announce_submounts,
         .allow_direct_io_mmap = options->allow_mmap,
         .trace = service->trace,
+        .xattr_map = options->xattrmap.map,
     };
     if (options->timeout_set) {
         /* All 0 would mean "by cache mode". */
@@ -433,22 +435,29 @@ static int serve(const struct serve_options *options)
     return status;
 }
 
+static int serve_or_tell(const struct serve_options *options)
+{
+    if (options->help) {
+        serve_print_help();
+        return CLI_OK;
+    }
+    if (options->version) {
+        printf("oriel %s\n", ORIEL_VERSION);
+        return CLI_OK;
+    }
+    if (options->print_capabilities) {
+        printf("{\n  \"type\": \"fs\",\n  \"features\": [\n    \"separate-options\"\n  ]\n}\n");
+        return CLI_OK;
+    }
+    return serve(options);
+}
+
 int cmd_serve(int argc, char **argv)
 {
     struct serve_options options;
     if (!serve_options_parse(&options, argc, argv))
         return CLI_USAGE;
-    if (options.help) {
-        serve_print_help();
-        return CLI_OK;
-    }
-    if (options.version) {
-        printf("oriel %s\n", ORIEL_VERSION);
-        return CLI_OK;
-    }
-    if (options.print_capabilities) {
-        printf("{\n  \"type\": \"fs\",\n  \"features\": [\n    \"separate-options\"\n  ]\n}\n");
-        return CLI_OK;
-    }
-    return serve(&options);
+    int status = serve_or_tell(&options);
+    serve_options_destroy(&options);
+    return status;
 }

@@ -29,6 +29,7 @@ const char mount_usage[] =
     "  --translate-uid TYPE:SOURCE:TARGET[:COUNT], --translate-gid …   map ids: map, guest, host, "
     "squash-guest,\n"
     "                    squash-host, forbid-guest (here the guest is the mount); no access lists then\n"
+    "  --xattrmap RULES  names of extended attributes: :TYPE:SCOPE:KEY:PREPEND: … or :map:KEY:PREPEND:\n"
     "  --trace FILE      write a line for every request (ORIEL_TRACE does too)\n";
 
 enum option_code {
@@ -47,6 +48,7 @@ enum option_code {
     OPTION_TRACE,
     OPTION_TRANSLATE_UID,
     OPTION_TRANSLATE_GID,
+    OPTION_XATTRMAP,
     OPTION_HELP,
 };
 
@@ -66,6 +68,7 @@ static const struct option long_options[] = {
     {"trace", required_argument, NULL, OPTION_TRACE},
     {"translate-uid", required_argument, NULL, OPTION_TRANSLATE_UID},
     {"translate-gid", required_argument, NULL, OPTION_TRANSLATE_GID},
+    {"xattrmap", required_argument, NULL, OPTION_XATTRMAP},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -118,6 +121,14 @@ static bool take_rule(const char *option, const char *text, struct id_rules *rul
     return wrong == NULL || bad(option, text, wrong);
 }
 
+static bool take_xattrmap(const char *text, struct xattr_option *option)
+{
+    const char *wrong = xattr_option_set(option, text);
+    if (wrong != NULL) /* it names the rule; all of them would be too long */
+        fprintf(stderr, "oriel mount: --xattrmap %s\n", wrong);
+    return wrong == NULL;
+}
+
 static bool take_option(int code, const char *text, struct mount_options *options)
 {
     uint64_t number;
@@ -156,6 +167,8 @@ static bool take_option(int code, const char *text, struct mount_options *option
         return take_rule("--translate-uid", text, &options->uid_rules);
     case OPTION_TRANSLATE_GID:
         return take_rule("--translate-gid", text, &options->gid_rules);
+    case OPTION_XATTRMAP:
+        return take_xattrmap(text, &options->xattrmap);
     case OPTION_HELP:
         return options->help = true;
     default:
@@ -187,12 +200,8 @@ static bool take_paths(struct mount_options *options, int count, char **paths)
     return true;
 }
 
-bool mount_options_parse(struct mount_options *options, int argc, char **argv)
+static bool take_all(struct mount_options *options, int argc, char **argv)
 {
-    *options = (struct mount_options){.cache = ORIEL_CACHE_AUTO};
-    static char name[] = "oriel mount"; /* getopt's complaints begin with it */
-    argv[0] = name;
-    optind = 0;
     int code;
     while ((code = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
         if (!take_option(code == 'h' ? OPTION_HELP : code, optarg, options))
@@ -201,4 +210,21 @@ bool mount_options_parse(struct mount_options *options, int argc, char **argv)
             return true;
     }
     return take_paths(options, argc - optind, argv + optind);
+}
+
+bool mount_options_parse(struct mount_options *options, int argc, char **argv)
+{
+    *options = (struct mount_options){.cache = ORIEL_CACHE_AUTO};
+    static char name[] = "oriel mount"; /* getopt's complaints begin with it */
+    argv[0] = name;
+    optind = 0;
+    bool right = take_all(options, argc, argv);
+    if (!right)
+        mount_options_destroy(options);
+    return right;
+}
+
+void mount_options_destroy(struct mount_options *options)
+{
+    xattr_option_destroy(&options->xattrmap);
 }

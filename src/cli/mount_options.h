@@ -8,6 +8,7 @@
 #include <oriel/fuse_server.h>
 
 #include "cli/id_rules.h"
+#include "cli/xattr_option.h"
 
 struct mount_options {
     const char *dir; /* NULL: memory */
@@ -19,10 +20,12 @@ struct mount_options {
     bool daemon, read_only, allow_other, submounts, writeback, help;
     const char *trace;
     struct id_rules uid_rules, gid_rules;
+    struct xattr_option xattrmap;
 };
 
-/* False: one line on stderr said what is wrong. Strings point into argv. */
+/* False: one line on stderr said what is wrong; nothing to destroy then. Strings point into argv. */
 bool mount_options_parse(struct mount_options *options, int argc, char **argv);
+void mount_options_destroy(struct mount_options *options);
 
 extern const char mount_usage[];
 

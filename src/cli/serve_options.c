@@ -218,6 +218,11 @@ static const char *set_no_xattr(struct serve_options *o, const char *v)
     return NULL;
 }
 
+static const char *set_xattrmap(struct serve_options *o, const char *v)
+{
+    return xattr_option_set(&o->xattrmap, v);
+}
+
 static const char *set_posix_acl(struct serve_options *o, const char *v)
 {
     (void)v;
@@ -463,7 +468,7 @@ static const struct option_row rows[] = {
     {"no_writeback",         FORM_COMPAT, false, set_no_writeback,         NULL},
     {"xattr",                FORM_BOTH,   false, set_xattr,                "           extended attributes"},
     {"no_xattr",             FORM_COMPAT, false, set_no_xattr,             NULL},
-    {"xattrmap",             FORM_BOTH,   true,  refuse,                   NULL},
+    {"xattrmap",             FORM_BOTH,   true,  set_xattrmap,             "RULES      names of attributes: :TYPE:SCOPE:KEY:PREPEND: … or :map:KEY:PREPEND:; implies --xattr"},
     {"posix-acl",            FORM_LONG,   false, set_posix_acl,            "           access control lists, with --xattr"},
     {"posix_acl",            FORM_COMPAT, false, set_posix_acl,            NULL},
     {"no_posix_acl",         FORM_COMPAT, false, set_no_posix_acl,         NULL},
@@ -627,6 +632,9 @@ static bool check(struct serve_options *o)
         wrong = "--uid-map and --gid-map go with --sandbox namespace";
     else if ((o->uid_rules.count != 0 || o->gid_rules.count != 0) && o->posix_acl)
         wrong = "--translate-uid and --translate-gid do not go with --posix-acl";
+    else if (o->posix_acl && !xattr_option_keeps_acls(&o->xattrmap))
+        wrong = "--posix-acl goes only with an --xattrmap that leaves system.posix_acl_access and "
+                "system.posix_acl_default as they are";
     if (wrong != NULL)
         fprintf(stderr, "oriel serve: %s\n", wrong);
     return wrong == NULL;
@@ -656,14 +664,23 @@ static void share_out_pool(struct serve_options *o)
 
 bool serve_options_parse(struct serve_options *options, int argc, char **argv)
 {
+    bool right = true;
     *options = (struct serve_options){.fd = -1, .log_level = SERVE_LOG_INFO};
-    for (int i = 1; i < argc; i++) {
-        if (!apply_argument(options, argv, &i))
-            return false;
-    }
+    for (int i = 1; i < argc && right; i++)
+        right = apply_argument(options, argv, &i);
     if (options->queues == 0)
         options->queues = cores();
     share_out_pool(options);
     options->sandbox.file_handles = options->file_handles != ORIEL_FILE_HANDLES_NEVER;
-    return check(options);
+    if (options->xattrmap.map != NULL)
+        options->xattr = true;
+    if (right && check(options))
+        return true;
+    serve_options_destroy(options);
+    return false;
+}
+
+void serve_options_destroy(struct serve_options *options)
+{
+    xattr_option_destroy(&options->xattrmap);
 }

@@ -11,6 +11,7 @@
 
 #include "cli/id_rules.h"
 #include "cli/sandbox.h"
+#include "cli/xattr_option.h"
 
 enum serve_log_level {
     SERVE_LOG_OFF,
@@ -33,6 +34,7 @@ struct serve_options {
         no_readdirplus;
     bool posix_lock, flock;
     struct id_rules uid_rules, gid_rules;
+    struct xattr_option xattrmap; /* implies xattr */
     enum oriel_file_handles file_handles;
     bool pool_set;
     unsigned pool_size;
@@ -47,8 +49,9 @@ struct serve_options {
     bool help, version, print_capabilities;
 };
 
-/* False: one line on stderr said what is wrong. Strings point into argv. */
+/* False: one line on stderr said what is wrong; nothing to destroy then. Strings point into argv. */
 bool serve_options_parse(struct serve_options *options, int argc, char **argv);
+void serve_options_destroy(struct serve_options *options);
 
 void serve_print_help(void);
 

@@ -4,6 +4,7 @@
 import errno
 import os
 import signal
+import struct
 import subprocess
 import time
 
@@ -14,7 +15,7 @@ from runner.script import Script
 def main():
     script = Script()
     reason = mounts.why_not()
-    for case in (bad_input, daemon, signals, unmounted_outside, busy, read_only, trace, translated_ids):
+    for case in (bad_input, daemon, signals, unmounted_outside, busy, read_only, trace, translated_ids, mapped_xattrs, mapped_capability):
         if reason:
             script.skip(case.__name__, reason)
         else:
@@ -37,7 +38,8 @@ def bad_input():
                      ["--size", "big", "--memory", base / "share"], ["--size", "1M", base / "share", base],
                      ["--translate-uid", "map:1", base / "share", base],
                      ["--translate-gid=map:0:9:5", "--translate-gid=guest:4:0:1", base / "share", base],
-                     ["--translate-uid", "map:1:2:3", "--memory", base / "share"], ["--bogus"], ["--trace", "/missing/trace", "--memory", base / "share"]):
+                     ["--translate-uid", "map:1:2:3", "--memory", base / "share"],
+                     ["--xattrmap", ":map::user.", "--memory", base / "share"], ["--xattrmap=:ok:client:::", base / "share", base], ["--bogus"], ["--trace", "/missing/trace", "--memory", base / "share"]):
             result = oriel(*args)
             assert result.returncode == 2, (args, result)
             assert result.stderr.count("\n") == 1 and result.stderr.startswith("oriel mount: "), (args, result.stderr)
@@ -141,6 +143,66 @@ def translated_ids():
             raise AssertionError("a file was given to a forbidden id")
         except OSError as error:
             assert error.errno == errno.EPERM, error
+
+
+def has_errno(call, error):
+    try:
+        call()
+    except OSError as raised:
+        return raised.errno == error
+    return False
+
+
+def mapped_xattrs():
+    with mounts.passthrough("--xattrmap", "/map/security./trusted.virtiofs./") as (share, point):
+        on_host, on_mount = share / "f", point / "f"
+        on_host.touch()
+        os.setxattr(on_host, "security.host", b"the host's")
+        os.setxattr(on_host, "trusted.virtiofs.trusted.x", b"security.* only")
+        os.setxattr(on_mount, "security.oriel", b"the guest's")
+        assert os.getxattr(on_host, "trusted.virtiofs.security.oriel") == b"the guest's"
+        assert os.listxattr(on_mount) == ["security.oriel"], os.listxattr(on_mount)
+        assert has_errno(lambda: os.getxattr(on_mount, "security.host"), errno.ENODATA)
+        assert has_errno(lambda: os.getxattr(on_mount, "trusted.virtiofs.security.oriel"), errno.ENODATA)
+        assert has_errno(lambda: os.setxattr(on_mount, "trusted.virtiofs.security.oriel", b""), errno.EPERM)
+        os.removexattr(on_mount, "security.oriel")
+        assert "trusted.virtiofs.security.oriel" not in os.listxattr(on_host)
+
+
+def mapped_capability():
+    """CVE-2021-20263: the host's kernel does not take it away under another name."""
+    capability = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)  # cap_net_bind_service=ep
+
+    def write(file):
+        with open(file, "r+b", buffering=0) as f:
+            f.write(b"other")
+
+    def cut_open(file):
+        os.close(os.open(file, os.O_WRONLY | os.O_TRUNC))
+
+    def allocate(file):
+        with open(file, "r+b") as f:
+            os.posix_fallocate(f.fileno(), 0, 8192)
+
+    def copy_into(file):
+        with open(file.parent / "source", "rb") as source, open(file, "r+b") as f:
+            assert os.copy_file_range(source.fileno(), f.fileno(), 4) == 4
+
+    changes = (write, cut_open, allocate, copy_into, lambda file: os.truncate(file, 3),
+               lambda file: os.chown(file, 5, -1), lambda file: os.chown(file, -1, 6))
+    for cache in ("auto", "never"):
+        with mounts.passthrough("--cache", cache, "--xattrmap", ":map::trusted.virtiofs.:") as (share, point):
+            (point / "source").write_text("source")
+            file = point / "f"
+            file.write_text("content")
+            for number, change in enumerate(changes):
+                os.setxattr(file, "security.capability", capability)
+                assert os.listxattr(share / "f") == ["trusted.virtiofs.security.capability"]
+                os.chmod(file, 0o755)
+                assert os.listxattr(file) == ["security.capability"], number
+                change(file)
+                assert os.listxattr(share / "f") == [], (number, os.listxattr(share / "f"))
+                assert has_errno(lambda: os.getxattr(file, "security.capability"), errno.ENODATA), number
 
 
 main()
