@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -528,6 +529,61 @@ static bool ordinary_user_translates(void)
     return as_ordinary_user(user_translates);
 }
 
+/* ---- attribute rules ---- */
+
+/* Of the shared folder itself. The form of SETXATTR before FUSE_SETXATTR_EXT. */
+static int set_xattr(const char *name, const char *value)
+{
+    struct {
+        uint32_t size, flags;
+        char text[64];
+    } set = {.size = (uint32_t)strlen(value)};
+    size_t name_len = strlen(name) + 1;
+    memcpy(set.text, name, name_len);
+    memcpy(set.text + name_len, value, set.size);
+    return fe_fuse(&fe, 1, FUSE_SETXATTR, 1, &set, 8 + name_len + set.size, NULL, NULL);
+}
+
+static bool host_has_xattr(const char *name, const char *value)
+{
+    char got[64];
+    ssize_t len = getxattr(daemon_.share, name, got, sizeof(got));
+    removexattr(daemon_.share, name);
+    return len == (ssize_t)strlen(value) && memcmp(got, value, (size_t)len) == 0;
+}
+
+static bool lists_only(const char *name)
+{
+    struct fuse_getxattr_in in = {.size = 256};
+    char names[256];
+    size_t len = sizeof(names);
+    CHECK(fe_fuse(&fe, 1, FUSE_LISTXATTR, 1, &in, sizeof(in), names, &len) == 0);
+    return len == strlen(name) + 1 && memcmp(names, name, len) == 0;
+}
+
+static bool attributes_are_mapped(void)
+{
+    static const char *const arguments[] = {"--xattrmap=/map/security./trusted.virtiofs./",
+                                            "--modcaps=+sys_admin", NULL};
+    CHECK(serve_with(arguments));
+    CHECK(set_xattr("trusted.virtiofs.security.x", "v") == -EPERM);
+    CHECK(set_xattr("security.x", "value") == 0);
+    CHECK(lists_only("security.x"));
+    CHECK(host_has_xattr("trusted.virtiofs.security.x", "value"));
+    fe_close(&fe);
+    return exits_with(0);
+}
+
+/* CAP_SYS_ADMIN is not kept unless it is asked for. */
+static bool trusted_needs_a_capability(void)
+{
+    static const char *const arguments[] = {"-o", "xattrmap=/map/security./trusted.virtiofs./", NULL};
+    CHECK(serve_with(arguments));
+    CHECK(set_xattr("security.x", "value") == -EPERM);
+    fe_close(&fe);
+    return exits_with(0);
+}
+
 static const struct {
     const char *name;
     bool (*run)(void);
@@ -544,6 +600,8 @@ static const struct {
     {"as an ordinary user, in a user namespace", ordinary_user_works},
     {"--translate-uid and --translate-gid", ids_are_translated},
     {"--translate-uid and --translate-gid as an ordinary user", ordinary_user_translates},
+    {"--xattrmap, to trusted.* with CAP_SYS_ADMIN", attributes_are_mapped},
+    {"--xattrmap, to trusted.* without", trusted_needs_a_capability},
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 
