@@ -120,6 +120,19 @@ static int open_backend(struct session *s, unsigned which, struct oriel_fs *fs)
     return 0;
 }
 
+/* One of two that stay for all inputs; the second one does not go with ACLs. */
+static const struct oriel_xattr_map *attribute_map(uint8_t bits)
+{
+    static struct oriel_xattr_map *maps[2];
+    static const char *const rules[2] = {"/map/security./user.virtiofs./", ":map::user.virtiofs.:"};
+    unsigned which = (bits & 128) != 0 && (bits & 16) == 0;
+    if ((bits & 64) == 0)
+        return NULL;
+    if (maps[which] == NULL)
+        must(oriel_xattr_map_create(rules[which], &maps[which], NULL, 0) == 0);
+    return maps[which];
+}
+
 static void open_session(struct session *s, unsigned which, uint8_t bits)
 {
     struct oriel_fuse_server_options options = {
@@ -136,6 +149,7 @@ static void open_session(struct session *s, unsigned which, uint8_t bits)
         .no_open = true, /* takes effect with read-only and cached always */
         .max_nodes = 24,
         .max_handles = 12,
+        .xattr_map = attribute_map(bits),
     };
     must(open_backend(s, which, &options.fs) == 0);
     must(oriel_fuse_server_create(&options, &s->server) == 0);
