@@ -62,9 +62,10 @@ struct oriel_fuse_server_options {
      * trusted_xattr and the name of a new file's label no longer count. The back-end has to offer the names that the map yields.
      * ACLs go with posix_acl still, and posix_acl only with a map that keeps both their names (else -EINVAL): the host's
      * kernel obeys them under no other name.
-     * A map that moves security.capability takes that attribute's magic away: so the server itself removes it, by its
-     * name on the host, before whatever would end capabilities (WRITE, FALLOCATE, COPY_FILE_RANGE, a new size or owner,
-     * O_TRUNC), and that operation fails where it cannot. Stores through a mapping end none, as on any file system.
+     * Under another name security.capability is no more than data to the host's kernel. So where the map moves it the server
+     * removes it, by its name on the host, before whatever would end capabilities (WRITE, FALLOCATE, COPY_FILE_RANGE, a new
+     * size or owner, O_TRUNC), and that operation fails where it cannot. Stores through a mapping end none, as on any file
+     * system. With the back-end's enforce_credentials it acts as the guest's caller: then don't map it to trusted.*.
      * The caller's; lives longer than the server. NULL: none.
      */
     const struct oriel_xattr_map *xattr_map;

@@ -9,6 +9,8 @@
  * Not remembered from one write to the next: another guest that shares the folder, or the host, may set the attribute at any
  * time without this server, and a write that then spared it would be just what must not be. So each costs a
  * GETXATTR of the back-end, and a REMOVEXATTR where there is something to remove; that alone would take the inode's lock.
+ * A guest's kernel lets nobody set the attribute while it writes. Two guests are not kept apart like that: what one sets in
+ * the moment between the other one's removal and its write stays, as if it had been set after it.
  *
  * What a guest stores through the DAX window does not come by here: its kernel asks for REMOVEXATTR before a write() that
  * goes there, and stores to a mapping end no capabilities on any file system.

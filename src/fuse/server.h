@@ -30,8 +30,8 @@ struct oriel_fuse_server {
     struct oriel_fs fs;      /* its ops are the ones above */
     struct timeout entry_timeout, attr_timeout, negative_timeout;
     uint32_t max_write;
-    char moved_capability
-        [ORIEL_XATTR_NAME_SIZE]; /* the host's name of security.capability, if another; or "" */
+    /* The host's name of the guest's security.capability, where the map has another one for it; else "". */
+    char moved_capability[ORIEL_XATTR_NAME_SIZE];
     struct oriel_dax *dax;
     struct oriel_dax_source dax_source;
     struct session session;
