@@ -78,7 +78,10 @@ static int open_folder(struct passthrough *pt, struct pt_inode *inode, const ori
     if (direct)
         return inode_open_checked(pt, inode, O_RDONLY | O_DIRECTORY);
     int fd = openat(ref.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd >= 0 ? fd : -errno;
+    if (fd >= 0 || errno != EACCES)
+        return fd >= 0 ? fd : -errno;
+    /* "." is searched for, and a folder that one may only list is no less open to list. */
+    return reopen_fd(pt, ref.fd, O_RDONLY | O_DIRECTORY);
 }
 
 int pt_opendir(void *fs, const oriel_fs_caller *caller, void *inode, uint32_t flags,

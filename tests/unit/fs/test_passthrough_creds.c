@@ -302,6 +302,19 @@ static void enforced_credentials_ask_the_host_again(void **state)
     rig_close(rig, secret);
 }
 
+/* Searching it is another right. */
+static void a_folder_that_may_only_be_listed_can_be_opened(void **state)
+{
+    SKIP_UNLESS_ROOT();
+    struct rig *rig = RIG(state);
+    struct oriel_fs_opened opened;
+    assert_int_equal(mkdir(on_host(rig, "listed"), 0704), 0);
+    void *listed = rig_lookup(rig, rig->root, "listed");
+    assert_int_equal(rig->fs.ops->opendir(rig->fs.fs, &user, listed, 0, &opened), 0);
+    rig->fs.ops->releasedir(rig->fs.fs, listed, opened.handle);
+    rig_close(rig, listed);
+}
+
 /* CVE-2022-0358: a daemon that was started with groups must not lend them. */
 static void supplementary_groups_of_the_process_are_not_lent(void **state)
 {
@@ -491,6 +504,7 @@ int main(void)
         WITH(setup_keeping, kept_credentials_serve_one_caller_after_the_other),
         WITH(setup_keeping, a_thread_started_by_a_switched_one_has_the_rights_of_the_process),
         WITH(setup_enforcing, enforced_credentials_ask_the_host_again),
+        WITH(setup_enforcing, a_folder_that_may_only_be_listed_can_be_opened),
         WITH(setup_nothing, ids_are_translated_both_ways),
         WITH(setup_nothing, bad_id_rules_are_refused),
         WITH(setup_nothing, an_ordinary_user_can_share_its_folder),
