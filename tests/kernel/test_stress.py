@@ -197,7 +197,7 @@ def server_killed():
                                timeout=30)
         assert again.returncode == 2, again
         assert "whose server is gone" in again.stderr and again.stderr.count("\n") == 1, again.stderr
-        subprocess.run(["umount", str(point)], check=True)
+        mounts.unmount(point)
 
 
 main()

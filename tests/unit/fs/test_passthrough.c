@@ -380,7 +380,7 @@ static void create_opens_what_is_there_unless_exclusive(void **state)
     assert_int_equal(ops->create(rig->fs.fs, &as_root, rig->root, "sub", 0644, O_RDWR, 0, 0, &entry, &opened),
                      -EISDIR);
     /* Somebody else's file, of which the guest's kernel knew nothing: it shall look again. */
-    const oriel_fs_caller user = {.uid = 1234, .gid = 1234};
+    const oriel_fs_caller user = {.uid = geteuid() + 1, .gid = getegid() + 1};
     assert_int_equal(chmod(on_host(rig, "file"), 0600), 0);
     assert_int_equal(ops->create(rig->fs.fs, &user, rig->root, "file", 0644, O_RDWR, 0, 0, &entry, &opened),
                      -ESTALE);
