@@ -195,6 +195,8 @@ struct oriel_fs_ops {
     int (*flush)(void *fs, void *inode, void *handle, uint64_t lock_owner);
     int (*fsync)(void *fs, void *inode, void *handle, bool datasync);
     void (*release)(void *fs, void *inode, void *handle, uint64_t lock_owner, bool flock_unlock);
+    /* fallocate and copy_file_range end suid and sgid of the file that they change: that the caller may keep
+     * them is not said. */
     int (*fallocate)(void *fs, void *inode, void *handle, uint64_t offset, uint64_t len, uint32_t mode);
     /* whence is SEEK_DATA or SEEK_HOLE. Returns the offset. */
     int64_t (*lseek)(void *fs, void *inode, void *handle, uint64_t offset, uint32_t whence);

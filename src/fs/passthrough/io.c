@@ -193,6 +193,12 @@ int pt_fsync(void *fs, void *inode, void *handle, bool datasync)
     return fd < 0 ? fd : sync_fd(fd, datasync);
 }
 
+/* Neither fallocate nor copy_file_range comes with the caller's rights: suid and sgid end whoever asks. */
+static int begin_changing_data(struct passthrough *pt)
+{
+    return rights_begin(pt, NULL, CREDS_KILL);
+}
+
 int pt_fallocate(void *fs, void *inode, void *handle, uint64_t offset, uint64_t len, uint32_t mode)
 {
     (void)inode;
@@ -203,7 +209,7 @@ int pt_fallocate(void *fs, void *inode, void *handle, uint64_t offset, uint64_t 
     if (!file->writable)
         return -EBADF;
     struct passthrough *scope cleanup_rights = pt;
-    int err = rights_begin(pt, NULL, CREDS_OWN);
+    int err = begin_changing_data(pt);
     if (err != 0)
         return err;
     return fallocate(file->fd, (int)mode, (off_t)offset, (off_t)len) == 0 ? 0 : -errno;
@@ -232,7 +238,7 @@ ssize_t pt_copy_file_range(void *fs, void *in_inode, void *in_handle, uint64_t i
     if (!out->writable)
         return -EBADF;
     struct passthrough *scope cleanup_rights = pt;
-    int err = rights_begin(pt, NULL, CREDS_OWN);
+    int err = begin_changing_data(pt);
     if (err != 0)
         return err;
     off_t from = (off_t)in_offset, to = (off_t)out_offset;

@@ -271,14 +271,24 @@ static void write_privileged(void)
     T(write(fd, "x", 1));
     T(fallocate(fd, 0, 0, 100));
     show("privileged4");
+    off_t end = geteuid() == 0 ? 200 : 100, last = end - 1; /* the deviation is of root's only */
+    int other = FD(open("privileged5", O_RDWR));
+    T(fallocate(other, 0, 0, end));
+    show("privileged5");
+    close(other);
+    other = FD(open("privileged6", O_RDWR));
+    T(copy_file_range(fd, NULL, other, &last, 1, 0));
+    show("privileged6");
+    close(other);
     close(fd);
 }
 
 static void make_privileged(void)
 {
-    const mode_t mode[] = {06777, 06777, 06777, 02666};
-    const char *const names[] = {"privileged", "privileged2", "privileged3", "privileged4"};
-    for (size_t i = 0; i < 4; i++) {
+    static const char *const names[] = {"privileged",  "privileged2", "privileged3",
+                                        "privileged4", "privileged5", "privileged6"};
+    const mode_t mode[] = {06777, 06777, 06777, 02666, 06777, 06777};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         put(names[i], "xx", 0666);
         T(chmod(names[i], mode[i]));
         show(names[i]);

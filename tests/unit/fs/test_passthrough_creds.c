@@ -215,6 +215,27 @@ static void a_write_that_kills_takes_suid_and_sgid_away(void **state)
     rig_close(rig, file);
 }
 
+/* That a local file system leaves them to root is not known of the caller. */
+static void fallocate_and_copy_take_suid_and_sgid_away(void **state)
+{
+    SKIP_UNLESS_ROOT();
+    struct rig *rig = RIG(state);
+    const struct oriel_fs_ops *ops = rig->fs.ops;
+    struct oriel_fs_attr out;
+    host_file(rig, "file", "content");
+    void *file = rig_lookup(rig, rig->root, "file"), *handle = rig_open(rig, file, O_RDWR);
+    assert_int_equal(chmod(on_host(rig, "file"), 06755), 0);
+    assert_int_equal(ops->fallocate(rig->fs.fs, file, handle, 0, 100, 0), 0);
+    assert_int_equal(ops->getattr(rig->fs.fs, &as_root, file, handle, &out), 0);
+    assert_int_equal(out.mode & 07777, 0755);
+    assert_int_equal(chmod(on_host(rig, "file"), 06755), 0);
+    assert_int_equal(ops->copy_file_range(rig->fs.fs, file, handle, 0, file, handle, 50, 5, 0), 5);
+    assert_int_equal(ops->getattr(rig->fs.fs, &as_root, file, handle, &out), 0);
+    assert_int_equal(out.mode & 07777, 0755);
+    rig_release(rig, file, handle);
+    rig_close(rig, file);
+}
+
 static void kept_credentials_serve_one_caller_after_the_other(void **state)
 {
     SKIP_UNLESS_ROOT();
@@ -500,6 +521,7 @@ int main(void)
         WITH(setup_switching, creating_where_only_a_group_may_works),
         WITH(setup_switching, a_default_acl_replaces_the_umask),
         WITH(setup_switching, a_write_that_kills_takes_suid_and_sgid_away),
+        WITH(setup_switching, fallocate_and_copy_take_suid_and_sgid_away),
         WITH(setup_switching, supplementary_groups_of_the_process_are_not_lent),
         WITH(setup_keeping, kept_credentials_serve_one_caller_after_the_other),
         WITH(setup_keeping, a_thread_started_by_a_switched_one_has_the_rights_of_the_process),
