@@ -46,38 +46,45 @@ static int open_to_lock(struct passthrough *pt, struct pt_inode *inode)
     return fd;
 }
 
-static int add_locked(struct passthrough *pt, struct pt_inode *inode, uint64_t owner,
-                      struct pt_lock_owner **link)
+/* Nothing may be locked: opening waits for whoever has a lease on the file. */
+static int new_owner(struct passthrough *pt, struct pt_inode *inode, uint64_t owner,
+                     struct pt_lock_owner **out)
 {
-    struct pt_lock_owner *added = calloc(1, sizeof(*added));
-    if (added == NULL)
+    struct pt_lock_owner *made = calloc(1, sizeof(*made));
+    if (made == NULL)
         return -ENOMEM;
     int err = descriptor_take(pt);
     if (err == 0) {
-        added->fd = open_to_lock(pt, inode);
-        err = added->fd < 0 ? added->fd : 0;
+        made->fd = open_to_lock(pt, inode);
+        err = made->fd < 0 ? made->fd : 0;
         if (err != 0)
             budget_put(&pt->budget);
     }
     if (err != 0) {
-        free(added);
+        free(made);
         /* "No locks available", as fcntl(2) says it. */
         return err == -ENFILE ? -ENOLCK : err;
     }
-    added->inode = inode;
-    added->owner = owner;
-    *link = added;
-    atomic_fetch_add_explicit(&pt->lock_owner_count, 1, memory_order_relaxed);
+    made->inode = inode;
+    made->owner = owner;
+    *out = made;
     return 0;
+}
+
+static void free_owner(struct passthrough *pt, struct pt_lock_owner *owner)
+{
+    if (owner == NULL)
+        return;
+    close(owner->fd);
+    budget_put(&pt->budget);
+    free(owner);
 }
 
 static void remove_locked(struct passthrough *pt, struct pt_lock_owner **link)
 {
     struct pt_lock_owner *removed = *link;
     *link = removed->next;
-    close(removed->fd);
-    budget_put(&pt->budget);
-    free(removed);
+    free_owner(pt, removed);
     atomic_fetch_sub_explicit(&pt->lock_owner_count, 1, memory_order_relaxed);
 }
 
@@ -96,22 +103,38 @@ static int to_flock(const struct oriel_fs_lock *lock, struct flock *out)
     return 0;
 }
 
+static int lock_owner(struct pt_lock_owner *owner, const struct oriel_fs_lock *lock, struct flock *wanted)
+{
+    owner->pid = lock->pid;
+    if (fcntl(owner->fd, F_OFD_SETLK, wanted) == 0)
+        return 0;
+    return errno == EACCES ? -EAGAIN : -errno;
+}
+
 static int set_posix(struct passthrough *pt, struct pt_inode *inode, const struct oriel_fs_lock *lock)
 {
     struct flock wanted;
     int err = to_flock(lock, &wanted);
     if (err != 0)
         return err;
+    struct pt_lock_owner *made = NULL;
     pthread_mutex_lock(&pt->lock_owners_lock);
     struct pt_lock_owner **link = find_locked(pt, inode, lock->owner);
-    if (*link == NULL && lock->type != F_UNLCK)
-        err = add_locked(pt, inode, lock->owner, link);
-    if (err == 0 && *link != NULL) {
-        (*link)->pid = lock->pid;
-        if (fcntl((*link)->fd, F_OFD_SETLK, &wanted) != 0)
-            err = errno == EACCES ? -EAGAIN : -errno;
+    if (*link == NULL && lock->type != F_UNLCK) {
+        pthread_mutex_unlock(&pt->lock_owners_lock);
+        err = new_owner(pt, inode, lock->owner, &made);
+        pthread_mutex_lock(&pt->lock_owners_lock);
+        link = find_locked(pt, inode, lock->owner);
+        if (*link == NULL && made != NULL) { /* else another request of it was faster */
+            *link = made;
+            made = NULL;
+            atomic_fetch_add_explicit(&pt->lock_owner_count, 1, memory_order_relaxed);
+        }
     }
+    if (err == 0 && *link != NULL)
+        err = lock_owner(*link, lock, &wanted);
     pthread_mutex_unlock(&pt->lock_owners_lock);
+    free_owner(pt, made);
     return err;
 }
 
@@ -159,8 +182,12 @@ int pt_getlk(void *fs, void *inode, void *handle, struct oriel_fs_lock *lock)
         return err;
     pthread_mutex_lock(&pt->lock_owners_lock);
     const struct pt_lock_owner *owner = *find_locked(pt, inode, lock->owner);
-    if (owner == NULL)
+    if (owner == NULL) {
+        pthread_mutex_unlock(&pt->lock_owners_lock);
         temporary = open_to_lock(pt, inode);
+        pthread_mutex_lock(&pt->lock_owners_lock);
+        owner = *find_locked(pt, inode, lock->owner);
+    }
     int fd = owner != NULL ? owner->fd : temporary;
     if (fd < 0)
         err = fd;
