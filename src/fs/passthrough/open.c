@@ -136,19 +136,30 @@ static bool mode_grants(struct passthrough *pt, const struct statx *stx, const o
     return (bits & wanted) == wanted;
 }
 
+/* openat2 has refused it where there is one. */
+static bool is_out_of_reach(const struct passthrough *pt, const struct pt_inode *parent,
+                            const struct statx *stx)
+{
+    struct oriel_fs_identity identity;
+    identity_of_statx(stx, &identity);
+    return !pt->options.submounts && identity.mount != parent->mount->id;
+}
+
 /*
  * CREATE without O_EXCL found the name taken: somebody was faster than the guest's lookup. Its kernel has
  * checked nothing about that file, so where the permission is not plain the answer is ESTALE: Linux then
  * looks the name up again and opens what is there in the ordinary way.
  */
-static int open_existing(struct passthrough *pt, const oriel_fs_caller *caller, int dir_fd, const char *name,
-                         uint32_t flags, uint32_t kill)
+static int open_existing(struct passthrough *pt, const oriel_fs_caller *caller, const struct pt_inode *parent,
+                         int dir_fd, const char *name, uint32_t flags, uint32_t kill)
 {
     struct statx stx;
     cleanup_fd int path_fd = open_component(pt, dir_fd, name, O_PATH, 0);
     if (path_fd < 0)
         return path_fd;
     int err = identity_statx(path_fd, "", &stx);
+    if (err == 0 && is_out_of_reach(pt, parent, &stx))
+        err = -EXDEV; /* before O_TRUNC */
     if (err != 0)
         return err;
     switch (stx.stx_mode & S_IFMT) {
@@ -228,7 +239,7 @@ int pt_create(void *fs, const oriel_fs_caller *caller, void *parent, const char 
     int fd = create_new(pt, caller, folder.fd, name, mode, flags, umask);
     bool made = fd >= 0;
     if (fd == -EEXIST && !(flags & O_EXCL))
-        fd = open_existing(pt, caller, folder.fd, name, flags, kill);
+        fd = open_existing(pt, caller, parent, folder.fd, name, flags, kill);
     if (fd < 0) {
         budget_put(&pt->budget);
         return fd == -EMFILE ? -ENFILE : fd;
