@@ -12,11 +12,19 @@ static uint32_t wire_flags(const struct oriel_fuse_server *server, uint32_t flag
     return out;
 }
 
-void attr_to_wire(const struct oriel_fuse_server *server, const struct oriel_fs_attr *attr,
-                  struct wire_attr *out)
+uint64_t attr_ino_salt(const struct oriel_fuse_server *server, const struct node *node)
+{
+    uint64_t dev = node->identity.dev;
+    if (dev == server->nodes.root->identity.dev || session_has(server, FUSE_SUBMOUNTS))
+        return 0;
+    return (dev + 1) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+void attr_to_wire(const struct oriel_fuse_server *server, const struct node *node,
+                  const struct oriel_fs_attr *attr, struct wire_attr *out)
 {
     *out = (struct wire_attr){
-        .ino = attr->ino,
+        .ino = attr->ino ^ attr_ino_salt(server, node),
         .size = attr->size,
         .blocks = attr->blocks,
         .atime = (uint64_t)attr->atime.sec,
@@ -40,7 +48,8 @@ static struct wire_statx_time statx_time(const struct oriel_fs_time *time)
     return (struct wire_statx_time){.sec = time->sec, .nsec = time->nsec};
 }
 
-void attr_to_statx(const struct oriel_fs_attr *attr, struct wire_statx *out)
+void attr_to_statx(const struct oriel_fuse_server *server, const struct node *node,
+                   const struct oriel_fs_attr *attr, struct wire_statx *out)
 {
     *out = (struct wire_statx){
         .mask = STATX_BASIC_STATS | (attr->has_btime ? STATX_BTIME : 0),
@@ -50,7 +59,7 @@ void attr_to_statx(const struct oriel_fs_attr *attr, struct wire_statx *out)
         .uid = attr->uid,
         .gid = attr->gid,
         .mode = (uint16_t)attr->mode,
-        .ino = attr->ino,
+        .ino = attr->ino ^ attr_ino_salt(server, node),
         .size = attr->size,
         .blocks = attr->blocks,
         .attributes_mask = attr->statx_attributes_mask,
@@ -66,15 +75,15 @@ void attr_to_statx(const struct oriel_fs_attr *attr, struct wire_statx *out)
         out->btime = statx_time(&attr->btime);
 }
 
-void attr_to_entry(const struct oriel_fuse_server *server, uint64_t nodeid, const struct oriel_fs_attr *attr,
-                   struct wire_entry_out *out)
+void attr_to_entry(const struct oriel_fuse_server *server, const struct node *node,
+                   const struct oriel_fs_attr *attr, struct wire_entry_out *out)
 {
     *out = (struct wire_entry_out){
-        .nodeid = nodeid,
+        .nodeid = fuse_node_id(node),
         .entry_valid = server->entry_timeout.sec,
         .entry_valid_nsec = server->entry_timeout.nsec,
         .attr_valid = server->attr_timeout.sec,
         .attr_valid_nsec = server->attr_timeout.nsec,
     };
-    attr_to_wire(server, attr, &out->attr);
+    attr_to_wire(server, node, attr, &out->attr);
 }

@@ -18,6 +18,7 @@ struct batch {
     size_t room;   /* of the reply, for records */
     size_t header; /* of one record: the wire's dirent or direntplus */
     size_t used;
+    uint64_t ino_salt;
     bool full; /* the batch, while the reply has room left */
     bool reply_full;
     _Alignas(8) char records[BATCH_BYTES]; /* wire_dirent, name, NUL, padding */
@@ -51,8 +52,10 @@ static bool collect(void *arg, const struct oriel_fs_dirent *entry)
         batch->full = !batch->reply_full;
         return false;
     }
-    struct wire_dirent dirent = {
-        .ino = entry->ino, .off = entry->next, .namelen = (uint32_t)entry->name_len, .type = entry->type};
+    struct wire_dirent dirent = {.ino = entry->ino ^ batch->ino_salt,
+                                 .off = entry->next,
+                                 .namelen = (uint32_t)entry->name_len,
+                                 .type = entry->type};
     char *at = batch->records + batch->used;
     memcpy(at, &dirent, sizeof(dirent));
     memcpy(at + sizeof(dirent), entry->name, entry->name_len);
@@ -90,7 +93,7 @@ static struct node *entry_node(struct request *r, const struct handle *handle, c
     if (name_is_dots(name) || look_up(r, handle, name, &entry) != 0 ||
         fuse_node_intern(&r->server->nodes, handle->inode, name, &entry, &node) != 0)
         return NULL;
-    attr_to_entry(r->server, fuse_node_id(node), &entry.attr, out);
+    attr_to_entry(r->server, node, &entry.attr, out);
     return node;
 }
 
@@ -142,6 +145,7 @@ static int list(struct request *r, const struct handle *handle, uint64_t offset,
     const struct oriel_fs *fs = &r->server->fs;
     struct batch batch;
     batch.header = header;
+    batch.ino_salt = attr_ino_salt(r->server, handle->node);
     batch.room = min_u64(size, r->room);
     do {
         batch.used = 0;

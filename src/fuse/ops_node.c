@@ -35,7 +35,7 @@ static int reply_known(struct request *r, struct node *node)
     if (rc != 0)
         return rc;
     struct wire_entry_out out;
-    attr_to_entry(r->server, fuse_node_id(node), &attr, &out);
+    attr_to_entry(r->server, node, &attr, &out);
     fuse_node_count(&r->server->nodes, node);
     rc = reply_data(r, &out, sizeof(out));
     if (rc != 0)
@@ -150,7 +150,7 @@ static int reply_attr(struct request *r, const struct oriel_fs_attr *attr)
 {
     const struct timeout *timeout = &r->server->attr_timeout;
     struct wire_attr_out out = {.attr_valid = timeout->sec, .attr_valid_nsec = timeout->nsec};
-    attr_to_wire(r->server, attr, &out.attr);
+    attr_to_wire(r->server, r->node, attr, &out.attr);
     return reply_data(r, &out, sizeof(out));
 }
 
@@ -171,7 +171,7 @@ int op_statx(struct request *r)
         return rc;
     const struct timeout *timeout = &r->server->attr_timeout;
     struct wire_statx_out out = {.attr_valid = timeout->sec, .attr_valid_nsec = timeout->nsec};
-    attr_to_statx(&attr, &out.stat);
+    attr_to_statx(r->server, r->node, &attr, &out.stat);
     return reply_data(r, &out, sizeof(out));
 }
 

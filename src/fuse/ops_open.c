@@ -179,7 +179,7 @@ static int reply_created(struct request *r, struct handle *handle, const char *n
         return rc;
     }
     struct wire_create_out out;
-    attr_to_entry(r->server, fuse_node_id(node), &entry->attr, &out.entry);
+    attr_to_entry(r->server, node, &entry->attr, &out.entry);
     rc = cut ? capability_end(r, node->inode) : 0;
     if (rc != 0)
         drop_opened(r, handle, node->inode, opened);

@@ -10,7 +10,7 @@ int reply_entry(struct request *r, void *parent, const char *name, struct oriel_
     if (rc != 0)
         return rc;
     struct wire_entry_out out;
-    attr_to_entry(r->server, fuse_node_id(node), &entry->attr, &out);
+    attr_to_entry(r->server, node, &entry->attr, &out);
     rc = reply_data(r, &out, sizeof(out));
     if (rc != 0)
         fuse_node_uncount(nodes, node, 1);

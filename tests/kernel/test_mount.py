@@ -15,11 +15,12 @@ from runner.script import Script
 def main():
     script = Script()
     reason = mounts.why_not()
-    for case in (bad_input, daemon, signals, unmounted_outside, busy, read_only, trace, translated_ids, mapped_xattrs, mapped_capability):
+    for case in (bad_input, daemon, signals, unmounted_outside, busy, read_only, trace, translated_ids, submounts,
+                 mapped_xattrs, mapped_capability):
         if reason:
             script.skip(case.__name__, reason)
-        elif case is translated_ids and not mounts.IS_ROOT:
-            script.skip(case.__name__, "needs root: it gives files to other users")
+        elif case in NEED_ROOT and not mounts.IS_ROOT:
+            script.skip(case.__name__, NEED_ROOT[case])
         else:
             script.run(case, case.__name__)
     script.finish()
@@ -206,5 +207,36 @@ def mapped_capability():
                 assert os.listxattr(share / "f") == [], (number, os.listxattr(share / "f"))
                 assert has_errno(lambda: os.getxattr(file, "security.capability"), errno.ENODATA), number
 
+
+def submounts():
+    """The kernel's /dev/fuse client takes no announcement: one mount, in which no folder looks like one above it."""
+    def numbers(top):
+        listed = subprocess.run(["find", top, "-printf", "%P %D %i\\n"], capture_output=True, text=True, check=True)
+        return {name: number for name, *number in (line.rsplit(" ", 2) for line in listed.stdout.splitlines())}
+
+    with mounts.passthrough("--submounts") as (share, point):
+        (share / "sub").mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "oriel-test", share / "sub"], check=True)
+        try:
+            (share / "sub" / "folder").mkdir()
+            (share / "file").write_text("x")
+            (share / "sub" / "file").write_text("y")
+            found = numbers(point)
+            assert sorted(found) == ["", "file", "sub", "sub/file", "sub/folder"], found
+            assert len({tuple(number) for number in found.values()}) == len(found), found
+            assert len({device for device, _ in found.values()}) == 1, found
+            in_sub = {entry.name: entry.inode() for entry in os.scandir(point / "sub")}
+            assert in_sub["file"] == (point / "sub" / "file").stat().st_ino, in_sub
+            assert found["file"] == [str(point.stat().st_dev), str((share / "file").stat().st_ino)], found
+        finally:
+            subprocess.run(["umount", "-l", share / "sub"], check=True)
+
+
+NEED_ROOT = {
+    translated_ids: "needs root: it gives files away",
+    submounts: "needs root: it mounts in the share",
+    mapped_xattrs: "needs root: trusted.* is root's",
+    mapped_capability: "needs root: it sets capabilities and gives files away",
+}
 
 main()
