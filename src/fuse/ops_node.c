@@ -11,6 +11,9 @@
 #include "fuse/reply_entry.h"
 
 #define FORGET_CHUNK 64
+/* Linux sends as many as its buffer for requests has room for: 69,629 in one of 1 MiB + 64 KiB (fuse_dev.c). A chain
+ * of descriptors could hold 2^28. */
+#define FORGET_MAX   131072
 #define LINK_MAX_LEN 4096
 #define NSEC_MAX     999999999
 
@@ -90,12 +93,12 @@ int op_forget(struct request *r)
     return 0;
 }
 
-/* Works through what is there, whatever the count says. */
+/* Works through what is there, up to FORGET_MAX, whatever the count says. */
 int op_batch_forget(struct request *r)
 {
     const struct wire_batch_forget_in *in = request_args(r, sizeof(*in));
     struct wire_forget_one chunk[FORGET_CHUNK];
-    uint64_t there = r->in.left / sizeof(chunk[0]);
+    uint64_t there = min_u64(r->in.left / sizeof(chunk[0]), FORGET_MAX);
     if (in->count > there)
         r->bad = true;
     uint64_t left = min_u64(in->count, there);

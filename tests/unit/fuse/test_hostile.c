@@ -271,6 +271,35 @@ static void batch_forget_whose_count_lies(void **state)
     assert_int_equal(c->reply_len, 0);
 }
 
+/* One piece of memory as often as a chain may have it: seven seconds of work, which a reset would wait for. */
+static void a_batch_forget_longer_than_any_guest_sends(void **state)
+{
+    struct rig *rig = *state;
+    struct client *c = &rig->client;
+    enum { PIECE = 4 << 20, PIECES = 1000, ENTRIES = PIECE / sizeof(struct wire_forget_one) };
+    struct wire_forget_one *list = calloc(ENTRIES, sizeof(*list)), last = {rig->folder, 1};
+    assert_non_null(list);
+    for (size_t i = 1; i < ENTRIES; i++)
+        list[i] = (struct wire_forget_one){rig->folder, 0};
+    list[0] = (struct wire_forget_one){rig->file, 1};
+    struct {
+        struct wire_in_header header;
+        struct wire_batch_forget_in in;
+    } head = {.header = {.opcode = FUSE_BATCH_FORGET, .unique = 4711}, .in = {.count = PIECES * ENTRIES + 1}};
+    static struct iovec iov[PIECES + 2];
+    iov[0] = (struct iovec){&head, sizeof(head)};
+    for (size_t i = 1; i <= PIECES; i++)
+        iov[i] = (struct iovec){list, PIECE};
+    iov[PIECES + 1] = (struct iovec){&last, sizeof(last)};
+    head.header.len = (uint32_t)(sizeof(head) + (uint64_t)PIECES * PIECE + sizeof(last));
+    const struct oriel_fuse_request request = {.in = iov, .in_count = PIECES + 2};
+    assert_int_equal(oriel_fuse_server_handle(c->server, &request), 0);
+    free(list);
+    assert_true(bad_requests(rig) > 0);
+    assert_int_equal(client_getattr(c, rig->file, NULL), -ESTALE);
+    assert_int_equal(client_getattr(c, rig->folder, NULL), 0); /* too far back in the list */
+}
+
 /* ---- numbers ---- */
 
 static void offsets_and_sizes_at_the_edge(void **state)
@@ -504,6 +533,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(forged_handles, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(forget_more_than_was_ever_looked_up, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(batch_forget_whose_count_lies, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_batch_forget_longer_than_any_guest_sends, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(offsets_and_sizes_at_the_edge, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(a_reply_of_more_than_its_length_can_say, rig_setup, rig_teardown),
         cmocka_unit_test(read_only_refuses_every_change),
