@@ -108,8 +108,11 @@ int irq_vector_route(struct irq_router *router, const struct irq_vector *vector,
     pthread_mutex_lock(&router->lock);
     struct irq_message *message = &router->messages[vector->index];
     if (!message->used || message->address != address || message->data != data) {
+        const struct irq_message before = *message;
         *message = (struct irq_message){.used = true, .address = address, .data = data};
         err = push_table(router);
+        if (err != 0)
+            *message = before; /* as KVM still has it */
     }
     pthread_mutex_unlock(&router->lock);
     return err;
