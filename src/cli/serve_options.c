@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/checked.h"
 
@@ -46,7 +47,7 @@ struct word {
 static bool choose(const struct word *words, size_t count, const char *text, int *value)
 {
     for (size_t i = 0; i < count; i++) {
-        if (strcmp(words[i].text, text) == 0) {
+        if (strcasecmp(words[i].text, text) == 0) {
             *value = words[i].value;
             return true;
         }
@@ -501,6 +502,7 @@ static const struct option_row rows[] = {
     {"rlimit-nofile",        FORM_LONG,   true,  set_rlimit,               "NUMBER     descriptor limit; 0: leave it"},
     {"log-level",            FORM_LONG,   true,  set_log_level,            "LEVEL      off, error, warn, info (default), debug"},
     {"log_level",            FORM_COMPAT, true,  set_log_level,            NULL},
+    {"loglevel",             FORM_COMPAT, true,  set_log_level,            NULL},
     {"debug",                FORM_COMPAT, false, set_debug,                NULL},
     {"syslog",               FORM_LONG,   false, set_syslog,               "           log to syslog"},
     {"print-capabilities",   FORM_LONG,   false, set_print_capabilities,   "           say as JSON what this back-end can, and exit"},
@@ -574,11 +576,28 @@ static bool needs_value(const char *name)
     return false;
 }
 
-/* Words joined by commas; cuts them apart in place. */
+/*
+ * Cuts the first word off a list that commas join, in place; NULL: there is none. Two commas are one that belongs
+ * to the word, which is how libvirt writes a path.
+ */
+static char *next_word(char **list)
+{
+    char *word = *list, *from = word, *to = word;
+    if (word == NULL)
+        return NULL;
+    while (*from != '\0' && (from[0] != ',' || from[1] == ',')) {
+        from += *from == ',';
+        *to++ = *from++;
+    }
+    *list = *from == ',' ? from + 1 : NULL;
+    *to = '\0';
+    return word;
+}
+
 static bool apply_compat(struct serve_options *options, char *list)
 {
     char *rest = list;
-    for (char *word = strsep(&rest, ","); word != NULL; word = strsep(&rest, ",")) {
+    for (char *word = next_word(&rest); word != NULL; word = next_word(&rest)) {
         char *equals = strchr(word, '=');
         size_t len = equals != NULL ? (size_t)(equals - word) : strlen(word);
         if (!apply(options, FORM_COMPAT, word, len, equals != NULL ? equals + 1 : NULL))
