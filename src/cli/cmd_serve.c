@@ -338,7 +338,8 @@ static void serve_all(struct service *service)
         serve_connection(service, service->socket.fd);
         return;
     }
-    serve_log(SERVE_LOG_INFO, "waiting for a front-end");
+    /* Kata's runtime in Rust starts no machine before it has read these words, which are virtiofsd's. */
+    serve_log(SERVE_LOG_INFO, "Waiting for vhost-user socket connection...");
     while (wait_for(service, service->socket.fd)) {
         int connection = accept4(service->socket.fd, NULL, NULL, SOCK_CLOEXEC);
         if (connection < 0)

@@ -1,18 +1,40 @@
 #include "cli/serve_log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <syslog.h>
+#include <unistd.h>
 
 static enum serve_log_level least = SERVE_LOG_INFO;
-static bool use_syslog;
+static int syslog_socket = -1;
+static int own_pid;
+
+/*
+ * Not by syslog(3), which makes a new socket when the old one fails: seccomp ends the process for that. In the sandbox
+ * there is no /dev/log either, so what is not connected by then never will be.
+ */
+static int connect_to_syslog(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+        return fd;
+    fprintf(stderr, "oriel serve: --syslog: /dev/log: %s; the log goes here\n", strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
 
 void serve_log_open(enum serve_log_level level, bool to_syslog)
 {
     least = level;
-    use_syslog = to_syslog;
-    if (to_syslog) /* now: there is no /dev/log in the sandbox */
-        openlog("oriel-serve", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+    own_pid = (int)getpid(); /* in its namespace it is another */
+    if (to_syslog)
+        syslog_socket = connect_to_syslog();
 }
 
 static int priority_of(enum serve_log_level level)
@@ -21,6 +43,15 @@ static int priority_of(enum serve_log_level level)
            : level == SERVE_LOG_WARNING ? LOG_WARNING
            : level == SERVE_LOG_INFO    ? LOG_INFO
                                         : LOG_DEBUG;
+}
+
+/* Never waits: a log that nobody reads stops no guest. */
+static bool send_to_syslog(enum serve_log_level level, const char *line)
+{
+    char message[600];
+    int len = snprintf(message, sizeof(message), "<%d>oriel-serve[%d]: %s", LOG_DAEMON | priority_of(level),
+                       own_pid, line);
+    return syslog_socket >= 0 && send(syslog_socket, message, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
 }
 
 void serve_log(enum serve_log_level level, const char *format, ...)
@@ -32,8 +63,6 @@ void serve_log(enum serve_log_level level, const char *format, ...)
     va_start(args, format);
     vsnprintf(line, sizeof(line), format, args);
     va_end(args);
-    if (use_syslog)
-        syslog(priority_of(level), "%s", line);
-    else
+    if (!send_to_syslog(level, line))
         dprintf(2, "oriel serve: %s\n", line);
 }

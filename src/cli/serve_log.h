@@ -1,4 +1,5 @@
-/* Lines for people: to stderr or syslog, those of the level asked for and above. */
+/* Lines for people: to syslog if that was asked for and can be had, else to stderr; those of the level asked for and
+ * above. */
 #ifndef ORIEL_CLI_SERVE_LOG_H
 #define ORIEL_CLI_SERVE_LOG_H
 
