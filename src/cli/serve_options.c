@@ -476,8 +476,8 @@ static const struct option_row rows[] = {
     {"security-label",       FORM_LONG,   false, set_security_label,       "           security labels, with --xattr"},
     {"security_label",       FORM_COMPAT, false, set_security_label,       NULL},
     {"no_security_label",    FORM_COMPAT, false, set_no_security_label,    NULL},
-    {"announce-submounts",   FORM_LONG,   false, set_announce_submounts,   "           show what is mounted below the folder, as mounts of its own"},
-    {"no-announce-submounts", FORM_LONG,  false, set_no_announce_submounts, NULL},
+    {"announce-submounts",   FORM_LONG,   false, set_announce_submounts,   NULL},
+    {"no-announce-submounts", FORM_LONG,  false, set_no_announce_submounts, "          leave out what is mounted below the folder (else shown as mounts of their own)"},
     {"announce_submounts",   FORM_COMPAT, false, set_announce_submounts,   NULL},
     {"inode-file-handles",   FORM_LONG,   true,  set_file_handles,         "MODE       prefer (default), never, mandatory"},
     {"inode_file_handles",   FORM_COMPAT, true,  set_file_handles,         NULL},
@@ -684,7 +684,7 @@ static void share_out_pool(struct serve_options *o)
 bool serve_options_parse(struct serve_options *options, int argc, char **argv)
 {
     bool right = true;
-    *options = (struct serve_options){.fd = -1, .log_level = SERVE_LOG_INFO};
+    *options = (struct serve_options){.fd = -1, .log_level = SERVE_LOG_INFO, .announce_submounts = true};
     for (int i = 1; i < argc && right; i++)
         right = apply_argument(options, argv, &i);
     if (options->queues == 0)

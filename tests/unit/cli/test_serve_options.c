@@ -92,7 +92,7 @@ static void say_semantics(struct description *d, const struct serve_options *o)
     say_if(d, o->xattr, "xattr");
     say_if(d, o->posix_acl, "acl");
     say_if(d, o->security_label, "label");
-    say_if(d, o->announce_submounts, "submounts");
+    say_if(d, !o->announce_submounts, "no-submounts");
     say_if(d, o->read_only, "readonly");
     say_if(d, o->allow_mmap, "mmap");
     say_if(d, o->no_readdirplus, "no-plus");
@@ -218,8 +218,9 @@ static const struct taken rust_options[] = {
     {"--seccomp=trap", "seccomp-trap"},
     {"--seccomp=none", "seccomp-none"},
     {"--readonly", "readonly"},
-    {"--announce-submounts", "submounts"},
-    {"--announce-submounts --no-announce-submounts", ""},
+    {"--announce-submounts", ""},
+    {"--no-announce-submounts", "no-submounts"},
+    {"--announce-submounts --no-announce-submounts", "no-submounts"},
     {"--inode-file-handles=never", "no-handles"},
     {"--inode-file-handles=prefer", ""},
     {"--inode-file-handles=fallback", ""},
@@ -297,7 +298,7 @@ static const struct taken c_options[] = {
     {"-o modcaps=+sys_admin:-chown", "modcaps=+sys_admin:-chown"},
     {"--rlimit-nofile=1024", "rlimit=1024"},
     {"-o no_allow_direct_io", ""},
-    {"-o announce_submounts", "submounts"},
+    {"-o announce_submounts", ""},
     {"-o posix_acl", "xattr acl"},
     {"-o posix_acl,no_posix_acl", "xattr"},
     {"-o security_label", "xattr label"},
@@ -450,24 +451,24 @@ static const struct taken front_ends[] = {
     /* Kata, the runtime in Go. */
     {"--syslog --cache=auto --shared-dir=/run/kata-containers/shared/sandboxes/x/shared --fd=3 "
      "--inode-file-handles=prefer --thread-pool-size=1 --announce-submounts",
-     "submounts pool=1 syslog"},
+     "pool=1 syslog"},
     {"--syslog -o cache=auto -o no_posix_lock -o source=/run/kata-containers/shared/sandboxes/x/shared "
      "--fd=3 -f "
      "--thread-pool-size=1 -o announce_submounts -d",
-     "submounts pool=1 log-debug syslog"},
+     "pool=1 log-debug syslog"},
     /* Kata, the runtime in Rust. */
     {"--socket-path /run/kata/x/root/virtiofsd.sock --shared-dir /run/kata-containers/shared/sandboxes/x/ro "
      "--cache never --sandbox none --seccomp none --thread-pool-size=1 --announce-submounts --xattr",
-     "unwalled seccomp-none never xattr submounts pool=1"},
+     "unwalled seccomp-none never xattr pool=1"},
     /* Cloud Hypervisor's page. */
     {"--log-level debug --socket-path=/tmp/virtiofs --shared-dir=/tmp/shared_dir --cache=never",
      "never log-debug"},
     {"--socket-path=/tmp/root.socket -o source=/srv -o cache=none", "never"},
     /* virtiofsd's own page. */
     {"--socket-path=/tmp/vfsd.sock --shared-dir /mnt --announce-submounts --inode-file-handles=mandatory",
-     "mandatory submounts"},
+     "mandatory"},
     {"--socket-path=/tmp/vfsd.sock --shared-dir /mnt --announce-submounts --sandbox chroot",
-     "chroot submounts"},
+     "chroot"},
 };
 
 static void command_lines_of_front_ends(void **state)
