@@ -69,6 +69,10 @@ struct oriel_fuse_server_options {
      * The caller's; lives longer than the server. NULL: none.
      */
     const struct oriel_xattr_map *xattr_map;
+    /* Do not offer FUSE_HANDLE_KILLPRIV_V2: the guest then takes suid, sgid and file capabilities away itself, a
+     * SETATTR or REMOVEXATTR before a write, truncation or change of owner. For folders on NFS, whose server decides by
+     * itself whether a write does. */
+    bool no_killpriv_v2;
 };
 
 struct oriel_fuse_server;

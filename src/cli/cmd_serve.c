@@ -149,6 +149,7 @@ static int create_server(struct service *service)
         .allow_direct_io_mmap = options->allow_mmap,
         .trace = service->trace,
         .xattr_map = options->xattrmap.map,
+        .no_killpriv_v2 = options->no_killpriv_v2,
     };
     if (options->timeout_set) {
         /* All 0 would mean "by cache mode". */

@@ -294,6 +294,20 @@ static const char *set_no_readdirplus(struct serve_options *o, const char *v)
     return NULL;
 }
 
+static const char *set_killpriv_v2(struct serve_options *o, const char *v)
+{
+    (void)v;
+    o->no_killpriv_v2 = false;
+    return NULL;
+}
+
+static const char *set_no_killpriv_v2(struct serve_options *o, const char *v)
+{
+    (void)v;
+    o->no_killpriv_v2 = true;
+    return NULL;
+}
+
 static const char *set_posix_lock(struct serve_options *o, const char *v)
 {
     (void)v;
@@ -489,6 +503,10 @@ static const struct option_row rows[] = {
     {"readdirplus",          FORM_COMPAT, false, set_readdirplus,          NULL},
     {"no-readdirplus",       FORM_LONG,   false, set_no_readdirplus,       "           no READDIRPLUS"},
     {"no_readdirplus",       FORM_COMPAT, false, set_no_readdirplus,       NULL},
+    {"killpriv-v2",          FORM_LONG,   false, set_killpriv_v2,          NULL},
+    {"killpriv_v2",          FORM_COMPAT, false, set_killpriv_v2,          NULL},
+    {"no-killpriv-v2",       FORM_LONG,   false, set_no_killpriv_v2,       "           the guest takes suid and sgid away itself (for NFS)"},
+    {"no_killpriv_v2",       FORM_COMPAT, false, set_no_killpriv_v2,       NULL},
     {"posix-lock",           FORM_LONG,   false, set_posix_lock,           "           fcntl locks hold between guests and host"},
     {"posix_lock",           FORM_COMPAT, false, set_posix_lock,           NULL},
     {"no_posix_lock",        FORM_COMPAT, false, set_no_posix_lock,        NULL},
@@ -508,11 +526,7 @@ static const struct option_row rows[] = {
     {"print-capabilities",   FORM_LONG,   false, set_print_capabilities,   "           say as JSON what this back-end can, and exit"},
     {"help",                 FORM_LONG,   false, set_help,                 "           print this"},
     {"version",              FORM_LONG,   false, set_version,              "           print the version"},
-    {"killpriv-v2",          FORM_LONG,   false, accept,                   NULL},
-    {"killpriv_v2",          FORM_COMPAT, false, accept,                   NULL},
     {"no_allow_direct_io",   FORM_COMPAT, false, accept,                   NULL},
-    {"no-killpriv-v2",       FORM_LONG,   false, refuse,                   NULL},
-    {"no_killpriv_v2",       FORM_COMPAT, false, refuse,                   NULL},
     {"allow-direct-io",      FORM_LONG,   false, refuse,                   NULL},
     {"allow_direct_io",      FORM_COMPAT, false, refuse,                   NULL},
     {"allow_root",           FORM_COMPAT, false, refuse,                   NULL},

@@ -31,7 +31,7 @@ struct serve_options {
     bool timeout_set;
     uint64_t timeout_ns;
     bool writeback, xattr, posix_acl, security_label, announce_submounts, read_only, allow_mmap,
-        no_readdirplus;
+        no_readdirplus, no_killpriv_v2;
     bool posix_lock, flock;
     struct id_rules uid_rules, gid_rules;
     struct xattr_option xattrmap; /* implies xattr */

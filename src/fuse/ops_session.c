@@ -9,11 +9,11 @@
 #define INIT_IN_EXT 20 /* as much as is needed of the long form */
 #define PAGE        4096
 
-/* Serving these needs no choice of the embedder. HANDLE_KILLPRIV, the older sort, is left out for the newer. */
+/* Serving these needs no choice of the embedder. */
 #define ALWAYS                                                                                               \
     (FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DONT_MASK | FUSE_HAS_IOCTL_DIR |         \
-     FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT |  \
-     FUSE_INIT_EXT | FUSE_CREATE_SUPP_GROUP)
+     FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_SETXATTR_EXT | FUSE_INIT_EXT |            \
+     FUSE_CREATE_SUPP_GROUP)
 
 #define NO_OPENS (FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT)
 
@@ -27,6 +27,8 @@ static uint64_t supported(const struct oriel_fuse_server *server)
         flags |= FUSE_AUTO_INVAL_DATA;
     if (options->cache != ORIEL_CACHE_NEVER)
         flags |= FUSE_CACHE_SYMLINKS;
+    if (!options->no_killpriv_v2) /* HANDLE_KILLPRIV, the older sort, is left out for it */
+        flags |= FUSE_HANDLE_KILLPRIV_V2;
     if (!options->no_readdirplus)
         flags |= FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO;
     if (options->writeback && !options->read_only)

@@ -96,6 +96,7 @@ static void say_semantics(struct description *d, const struct serve_options *o)
     say_if(d, o->read_only, "readonly");
     say_if(d, o->allow_mmap, "mmap");
     say_if(d, o->no_readdirplus, "no-plus");
+    say_if(d, o->no_killpriv_v2, "no-killpriv");
     say_if(d, o->posix_lock, "posix-lock");
     say_if(d, o->flock, "flock");
     say_rules(d, "translate-uid", &o->uid_rules);
@@ -247,6 +248,8 @@ static const struct taken rust_options[] = {
     {"-d", "log-debug"},
     {"-f", ""},
     {"--killpriv-v2", ""},
+    {"--no-killpriv-v2", "no-killpriv"},
+    {"--no-killpriv-v2 --killpriv-v2", ""},
     {"--preserve-noatime", ""},
     {"--uid-map=:0:100000:65536:", "uid=0:100000:65536"},
     {"--uid-map :0:1000:1: --uid-map :1:100000:65536:", "uid=0:1000:1 uid=1:100000:65536"},
@@ -304,6 +307,7 @@ static const struct taken c_options[] = {
     {"-o security_label", "xattr label"},
     {"-o security_label,no_security_label", "xattr"},
     {"-o killpriv_v2", ""},
+    {"-o no_killpriv_v2", "no-killpriv"},
     {"--socket-group=kvm", "group=kvm"},
     {"--thread-pool-size=64", "pool=64"},
     {"--print-capabilities", "capabilities"},
@@ -467,8 +471,7 @@ static const struct taken front_ends[] = {
     /* virtiofsd's own page. */
     {"--socket-path=/tmp/vfsd.sock --shared-dir /mnt --announce-submounts --inode-file-handles=mandatory",
      "mandatory"},
-    {"--socket-path=/tmp/vfsd.sock --shared-dir /mnt --announce-submounts --sandbox chroot",
-     "chroot"},
+    {"--socket-path=/tmp/vfsd.sock --shared-dir /mnt --announce-submounts --sandbox chroot", "chroot"},
 };
 
 static void command_lines_of_front_ends(void **state)

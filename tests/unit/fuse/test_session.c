@@ -80,15 +80,16 @@ static void options_take_flags_away(void **state)
     (void)state;
     struct oriel_fuse_server_options options = {.size = sizeof(options),
                                                 .no_readdirplus = true,
+                                                .no_killpriv_v2 = true,
                                                 .read_only = true,
                                                 .writeback = true,
                                                 .max_write = 65536,
                                                 .cache = ORIEL_CACHE_NEVER};
     struct rig *rig = rig_new(&options, false);
     struct wire_init_out out = client_init(&rig->client);
-    assert_int_equal(flags_of(&out) &
-                         (FUSE_DO_READDIRPLUS | FUSE_WRITEBACK_CACHE | FUSE_POSIX_ACL | FUSE_SECURITY_CTX |
-                          FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS | FUSE_SUBMOUNTS | FUSE_CACHE_SYMLINKS),
+    assert_int_equal(flags_of(&out) & (FUSE_DO_READDIRPLUS | FUSE_WRITEBACK_CACHE | FUSE_POSIX_ACL |
+                                       FUSE_SECURITY_CTX | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS |
+                                       FUSE_SUBMOUNTS | FUSE_CACHE_SYMLINKS | FUSE_HANDLE_KILLPRIV_V2),
                      0);
     assert_int_equal(out.max_write, 65536);
     assert_int_equal(out.max_pages, 16);
