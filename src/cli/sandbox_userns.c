@@ -136,11 +136,19 @@ static bool enter_with_ranges(const struct sandbox_options *options)
     return ok;
 }
 
+/* What there would be without a map: the process's own id is 0. */
+static bool is_self(const struct sandbox_id_map *maps, size_t count, uint32_t id)
+{
+    return count == 0 || (count == 1 && maps[0].inside == 0 && maps[0].outside == id && maps[0].count == 1);
+}
+
 bool sandbox_enter_user_namespace(const struct sandbox_options *options)
 {
     uid_t uid = geteuid();
     gid_t gid = getegid();
-    if (options->uid_maps != 0 || options->gid_maps != 0)
+    bool self = uid != 0 && is_self(options->uid_map, options->uid_maps, uid) &&
+                is_self(options->gid_map, options->gid_maps, gid);
+    if (!self && (options->uid_maps != 0 || options->gid_maps != 0))
         return enter_with_ranges(options);
     if (unshare(CLONE_NEWUSER) != 0)
         return complain("a user namespace is not permitted here (try --sandbox none)");

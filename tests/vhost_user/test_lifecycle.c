@@ -514,6 +514,14 @@ static bool user_translates(void)
     return true;
 }
 
+/* libvirt says so for a user who has no range of ids; newgidmap(1) is not needed for that, nor would it help. */
+static bool user_maps_itself(void)
+{
+    static const char *const arguments[] = {"--uid-map=:0:65534:1:", "--gid-map=:0:65534:1:", NULL};
+    CHECK(serve_with(arguments));
+    return works_on_files();
+}
+
 static bool user_works(void)
 {
     return serve(false) && works_on_files();
@@ -522,6 +530,11 @@ static bool user_works(void)
 static bool ordinary_user_works(void)
 {
     return as_ordinary_user(user_works);
+}
+
+static bool ordinary_user_maps_itself(void)
+{
+    return as_ordinary_user(user_maps_itself);
 }
 
 static bool ordinary_user_translates(void)
@@ -598,6 +611,7 @@ static const struct {
     {"the share is unmounted", share_unmounted},
     {"a connected descriptor is served", connected_descriptor},
     {"as an ordinary user, in a user namespace", ordinary_user_works},
+    {"an ordinary user's maps of itself", ordinary_user_maps_itself},
     {"--translate-uid and --translate-gid", ids_are_translated},
     {"--translate-uid and --translate-gid as an ordinary user", ordinary_user_translates},
     {"--xattrmap, to trusted.* with CAP_SYS_ADMIN", attributes_are_mapped},
