@@ -50,7 +50,7 @@ struct oriel_vhost_user_options {
     const char *tag;
     uint16_t num_request_queues; /* what the configuration space recommends: 1 to 64; 0 = 1 */
     uint16_t max_request_queues; /* how many a front-end may use: 1 to 64; 0 = 64 */
-    uint16_t queue_size;         /* largest queue accepted: a power of two, 8 to 1024; 0 = 1024 */
+    uint16_t queue_size;         /* largest queue accepted: a power of two, 8 to 32,768; 0 = 32,768 */
     enum oriel_poll_mode poll;
     uint32_t poll_ns; /* longest poll; 0 = 50,000 */
     struct oriel_worker_pool

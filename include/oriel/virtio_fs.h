@@ -22,16 +22,17 @@
 extern "C" {
 #endif
 
-#define ORIEL_VIRTIO_FS_TAG_MAX     36 /* bytes; no terminator when all are used */
-#define ORIEL_VIRTIO_FS_DEVICE_ID   26
-#define ORIEL_VIRTIO_FS_MAX_QUEUES  65 /* hiprio + 64 request queues */
-#define ORIEL_VIRTIO_QUEUE_SIZE_MAX 1024
+#define ORIEL_VIRTIO_FS_TAG_MAX         36 /* bytes; no terminator when all are used */
+#define ORIEL_VIRTIO_FS_DEVICE_ID       26
+#define ORIEL_VIRTIO_FS_MAX_QUEUES      65    /* hiprio + 64 request queues */
+#define ORIEL_VIRTIO_QUEUE_SIZE_MAX     32768 /* virtio 1.3, 2.7 */
+#define ORIEL_VIRTIO_QUEUE_SIZE_DEFAULT 1024
 
 struct oriel_virtio_fs_options {
     size_t size;                      /* sizeof(struct oriel_virtio_fs_options) */
     const char *tag;                  /* 1 to 36 bytes, no newline */
     uint16_t num_request_queues;      /* 1 to 64 */
-    uint16_t queue_size;              /* what the device offers: a power of two, 8 to 1024; 0 = 1024 */
+    uint16_t queue_size;              /* what the device offers: a power of two, 8 to 32,768; 0 = 1,024 */
     struct oriel_fuse_server *server; /* must outlive the device */
     /*
      * A queue has used buffers the driver wants to hear of: raise the queue's interrupt. Called from the

@@ -85,7 +85,7 @@ static int create_device(struct oriel_vhost_user *vu)
         .size = sizeof(device),
         .tag = vu->options.tag != NULL ? vu->options.tag : DEFAULT_TAG,
         .num_request_queues = vu->options.max_request_queues,
-        .queue_size = vu->options.queue_size,
+        .queue_size = vu->options.queue_size != 0 ? vu->options.queue_size : ORIEL_VIRTIO_QUEUE_SIZE_MAX,
         .server = vu->options.server,
         .notify = on_notify,
         .broken = on_broken,

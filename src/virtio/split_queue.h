@@ -21,7 +21,7 @@
  *   parts add up to more than 4 GiB                                   DROP    2.7.5.2: driver MUST NOT
  *   buffer in no region, wrapping, or not bindable in the window      FAULT   happens to honest guests, see
  *                                                                             oriel_memory_region.prepare
- *   buffer over more than 32 regions                                  FAULT   our bound
+ *   buffer over more than 32 regions, chain of more than 1,056 vectors FAULT  our bounds
  *   buffer of length 0                                                skipped says nothing, costs nothing
  *   no writable part, no readable part                                allowed FORGET has none; the server decides
  *
@@ -43,8 +43,11 @@
 #define SPLIT_QUEUE_FEATURE_INDIRECT  (UINT64_C(1) << 28)
 #define SPLIT_QUEUE_FEATURE_EVENT_IDX (UINT64_C(1) << 29)
 
-/* A descriptor is one vector, or more where it spans regions; the reserve is for those. */
-#define SPLIT_QUEUE_MAX_VECTORS (ORIEL_VIRTIO_QUEUE_SIZE_MAX + 32)
+/*
+ * Vectors of one chain: four times what a guest's largest request has (1 MiB in pages of 4 KiB, headers), and a reserve for
+ * buffers that span regions. Larger queues hold more requests, not longer ones.
+ */
+#define SPLIT_QUEUE_MAX_VECTORS (1024 + 32)
 
 enum split_queue_verdict {
     SPLIT_QUEUE_GOOD,

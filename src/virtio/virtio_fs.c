@@ -62,7 +62,7 @@ int oriel_virtio_fs_create(const struct oriel_virtio_fs_options *options, struct
         return -EINVAL;
     memcpy(&given, options, options->size);
     if (given.queue_size == 0)
-        given.queue_size = ORIEL_VIRTIO_QUEUE_SIZE_MAX;
+        given.queue_size = ORIEL_VIRTIO_QUEUE_SIZE_DEFAULT;
     if (!options_are_sound(&given))
         return -EINVAL;
     struct oriel_virtio_fs *device = calloc(1, sizeof(*device));

@@ -354,7 +354,7 @@ static void ring_num_no_power_of_two(struct frontend *fe, struct bad *bad)
 static void ring_num_too_large(struct frontend *fe, struct bad *bad)
 {
     (void)fe;
-    put_state(bad, FE_SET_VRING_NUM, QUEUES, 32768);
+    put_state(bad, FE_SET_VRING_NUM, QUEUES, 65536);
 }
 
 static void ring_num_while_running(struct frontend *fe, struct bad *bad)

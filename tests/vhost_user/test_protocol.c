@@ -375,6 +375,20 @@ static bool sixty_four_request_queues_serve(void)
 }
 
 /* The file behind guest memory is cut: SIGBUS at the next touch of the ring. */
+/* crosvm's, if it is not told otherwise. */
+static bool the_largest_ring_serves(void)
+{
+    CHECK(connect_only());
+    CHECK(fe_make_memory(&fe, 4 * MEMORY) == 0);
+    CHECK(fe_negotiate(&fe, FE_F_VERSION_1 | FE_F_EVENT_IDX, FE_PF_MQ) == 0 && fe_send_memory(&fe) == 0);
+    CHECK(fe_make_queue(&fe, 1, 32768) == 0 && fe_tell_queue(&fe, &fe.queues[1], 0) == 0);
+    CHECK(fe_tell_kick(&fe, &fe.queues[1]) == 0 && fe_enable_queue(&fe, 1, true) == 0);
+    CHECK(fe_fuse_init(&fe, 1) == 0);
+    for (int i = 0; i < 40000; i++)
+        CHECK(fe_fuse_getattr_root(&fe, 1) == 0);
+    return true;
+}
+
 static bool cut_memory_ends_the_connection_only(void)
 {
     CHECK(set_up(3));
@@ -437,6 +451,7 @@ static const struct {
     {"RESET_DEVICE ends the session", reset_device_ends_the_session},
     {"a broken device says so in its status", a_broken_device_says_so},
     {"sixty-four request queues serve", sixty_four_request_queues_serve},
+    {"a ring of 32,768 entries serves", the_largest_ring_serves},
     {"cut guest memory ends the connection only", cut_memory_ends_the_connection_only},
     {"a second front-end waits for the first", a_second_front_end_waits_for_the_first},
     {"many front-ends leave nothing behind", many_front_ends_leave_nothing_behind},

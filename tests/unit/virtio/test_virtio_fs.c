@@ -179,7 +179,7 @@ static void bad_options_are_refused(void **state)
         bad = good, bad.tag = tags[i];
         assert_int_equal(oriel_virtio_fs_create(&bad, &device), -EINVAL);
     }
-    static const uint16_t queues[] = {0, 65}, sizes[] = {4, 24, 2048};
+    static const uint16_t queues[] = {0, 65}, sizes[] = {4, 24, 32768 + 8};
     for (size_t i = 0; i < ARRAY_LEN(queues); i++) {
         bad = good, bad.num_request_queues = queues[i];
         assert_int_equal(oriel_virtio_fs_create(&bad, &device), -EINVAL);
