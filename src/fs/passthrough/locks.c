@@ -22,6 +22,7 @@
 struct pt_lock_owner {
     struct pt_lock_owner *next;
     const struct pt_inode *inode;
+    const struct pt_handle *handle; /* through which it last locked; only to compare */
     uint64_t owner;
     uint32_t pid;
     int fd;
@@ -103,15 +104,20 @@ static int to_flock(const struct oriel_fs_lock *lock, struct flock *out)
     return 0;
 }
 
-static int lock_owner(struct pt_lock_owner *owner, const struct oriel_fs_lock *lock, struct flock *wanted)
+static int lock_owner(struct pt_lock_owner *owner, const struct pt_handle *handle,
+                      const struct oriel_fs_lock *lock, struct flock *wanted)
 {
-    owner->pid = lock->pid;
+    if (lock->type != F_UNLCK) { /* an unlock names no process */
+        owner->pid = lock->pid;
+        owner->handle = handle;
+    }
     if (fcntl(owner->fd, F_OFD_SETLK, wanted) == 0)
         return 0;
     return errno == EACCES ? -EAGAIN : -errno;
 }
 
-static int set_posix(struct passthrough *pt, struct pt_inode *inode, const struct oriel_fs_lock *lock)
+static int set_posix(struct passthrough *pt, struct pt_inode *inode, const struct pt_handle *handle,
+                     const struct oriel_fs_lock *lock)
 {
     struct flock wanted;
     int err = to_flock(lock, &wanted);
@@ -132,7 +138,7 @@ static int set_posix(struct passthrough *pt, struct pt_inode *inode, const struc
         }
     }
     if (err == 0 && *link != NULL)
-        err = lock_owner(*link, lock, &wanted);
+        err = lock_owner(*link, handle, lock, &wanted);
     pthread_mutex_unlock(&pt->lock_owners_lock);
     free_owner(pt, made);
     return err;
@@ -149,22 +155,33 @@ int pt_setlk(void *fs, void *inode, void *handle, const struct oriel_fs_lock *lo
     const struct pt_handle *open_handle = handle;
     if (lock->flock)
         return open_handle != NULL && open_handle->fd >= 0 ? set_flock(handle, lock) : -EBADF;
-    return inode_is(inode, S_IFREG) ? set_posix(fs, inode, lock) : -EBADF;
+    return inode_is(inode, S_IFREG) ? set_posix(fs, inode, handle, lock) : -EBADF;
 }
 
-/* The kernel names no process for such locks. Ours are known when only one other owner has any. */
-static uint32_t holder_locked(const struct passthrough *pt, const struct pt_inode *inode, uint64_t asking)
+/* With a lock of its own in the range the owner meets nobody else's there: what was found is its. */
+static bool is_alone_in(const struct pt_lock_owner *owner, const struct flock *found)
+{
+    struct flock probe = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = found->l_start, .l_len = found->l_len};
+    return fcntl(owner->fd, F_OFD_GETLK, &probe) == 0 && probe.l_type == F_UNLCK;
+}
+
+/* The kernel names no process for such locks. 0: several share the range, or it is another process's. */
+static uint32_t holder_locked(const struct passthrough *pt, const struct pt_inode *inode, uint64_t asking,
+                              const struct flock *found)
 {
     const struct pt_lock_owner *only = NULL;
     const struct pt_lock_owner *each = pt->lock_owners[((uintptr_t)inode >> 6) % PT_LOCKS];
+    unsigned others = 0;
     for (; each != NULL; each = each->next) {
         if (each->inode != inode || each->owner == asking)
             continue;
-        if (only != NULL)
-            return 0;
+        if (is_alone_in(each, found))
+            return each->pid;
         only = each;
+        others++;
     }
-    return only != NULL ? only->pid : 0;
+    return others == 1 ? only->pid : 0;
 }
 
 int pt_getlk(void *fs, void *inode, void *handle, struct oriel_fs_lock *lock)
@@ -193,7 +210,7 @@ int pt_getlk(void *fs, void *inode, void *handle, struct oriel_fs_lock *lock)
         err = fd;
     else if (fcntl(fd, F_OFD_GETLK, &found) != 0)
         err = -errno;
-    uint32_t pid = holder_locked(pt, inode, lock->owner);
+    uint32_t pid = err == 0 && found.l_type != F_UNLCK ? holder_locked(pt, inode, lock->owner, &found) : 0;
     pthread_mutex_unlock(&pt->lock_owners_lock);
     if (err != 0)
         return err;
@@ -217,17 +234,29 @@ void locks_drop_owner(struct passthrough *pt, const struct pt_inode *inode, uint
     pthread_mutex_unlock(&pt->lock_owners_lock);
 }
 
-void locks_drop_inode(struct passthrough *pt, const struct pt_inode *inode)
+static void drop_all(struct passthrough *pt, const struct pt_inode *inode, const struct pt_handle *handle)
 {
     if (atomic_load_explicit(&pt->lock_owner_count, memory_order_relaxed) == 0)
         return;
     pthread_mutex_lock(&pt->lock_owners_lock);
     struct pt_lock_owner **link = &pt->lock_owners[((uintptr_t)inode >> 6) % PT_LOCKS];
     while (*link != NULL) {
-        if ((*link)->inode == inode)
+        if ((*link)->inode == inode && (handle == NULL || (*link)->handle == handle))
             remove_locked(pt, link);
         else
             link = &(*link)->next;
     }
     pthread_mutex_unlock(&pt->lock_owners_lock);
+}
+
+/* A process that locked through the handle has closed it, and been dropped by that. What is left is of the open file
+ * itself (F_OFD_SETLK), which is the owner then, and of whose end the client says no more than this. */
+void locks_drop_handle(struct passthrough *pt, const struct pt_inode *inode, const struct pt_handle *handle)
+{
+    drop_all(pt, inode, handle);
+}
+
+void locks_drop_inode(struct passthrough *pt, const struct pt_inode *inode)
+{
+    drop_all(pt, inode, NULL);
 }

@@ -287,8 +287,10 @@ int pt_tmpfile(void *fs, const oriel_fs_caller *caller, void *parent, uint32_t m
 void pt_release(void *fs, void *inode, void *handle, uint64_t lock_owner, bool flock_unlock)
 {
     (void)flock_unlock; /* closing the descriptor ends its flock */
-    if (inode != NULL)
+    if (inode != NULL) {
         locks_drop_owner(fs, inode, lock_owner);
+        locks_drop_handle(fs, inode, handle);
+    }
     handle_release(fs, handle);
 }
 

@@ -171,6 +171,8 @@ void topic_locks(void)
     T(lock(other, F_SETLK, F_WRLCK, 0, 10));
     T(lock(other, F_OFD_SETLK, F_RDLCK, 10, 10));
     close(fd);
+    for (int i = 0; i < 100 && lock(other, F_OFD_SETLK, F_WRLCK, 0, 10) != 0; i++)
+        usleep(10000); /* as above */
     T(lock(other, F_OFD_SETLK, F_WRLCK, 0, 10));
     close(other);
 

@@ -200,6 +200,50 @@ static void posix_locks_belong_to_their_owners(void **state)
     assert_int_equal(open_descriptors(), at_first);
 }
 
+/* F_OFD_SETLK: the owner is the open file, and no FLUSH comes for it. */
+static void a_lock_by_open_file_ends_with_its_handle(void **state)
+{
+    struct rig *rig = RIG(state);
+    const struct oriel_fs_ops *ops = rig->fs.ops;
+    host_file(rig, "file", "x");
+    void *file = rig_lookup(rig, rig->root, "file");
+    void *a = rig_open(rig, file, O_RDWR), *b = rig_open(rig, file, O_RDWR);
+    const struct oriel_fs_lock wanted = {.end = 9, .type = F_WRLCK, .pid = 1, .owner = 77};
+    assert_int_equal(ops->setlk(rig->fs.fs, file, a, &wanted), 0);
+    rig_release(rig, file, b);
+    assert_int_equal(lock(rig, file, 2, F_WRLCK, 0, 9), -EAGAIN);
+    rig_release(rig, file, a);
+    assert_int_equal(lock(rig, file, 2, F_WRLCK, 0, 9), 0);
+    rig_close(rig, file);
+}
+
+static uint32_t holder_of(struct rig *rig, void *file, uint64_t start, uint64_t end)
+{
+    struct oriel_fs_lock probe = {.start = start, .end = end, .type = F_WRLCK, .owner = 99};
+    assert_int_equal(rig->fs.ops->getlk(rig->fs.fs, file, NULL, &probe), 0);
+    assert_int_not_equal(probe.type, F_UNLCK);
+    return probe.pid;
+}
+
+static void the_process_that_holds_a_lock_is_named(void **state)
+{
+    struct rig *rig = RIG(state);
+    host_file(rig, "file", "x");
+    void *file = rig_lookup(rig, rig->root, "file");
+    for (uint64_t owner = 1; owner <= 3; owner++)
+        assert_int_equal(lock(rig, file, owner, owner == 3 ? F_RDLCK : F_WRLCK, owner * 10, owner * 10 + 9),
+                         0);
+    /* A client names no process with an unlock. */
+    const struct oriel_fs_lock unlock = {.start = 25, .end = 29, .type = F_UNLCK, .owner = 2};
+    assert_int_equal(rig->fs.ops->setlk(rig->fs.fs, file, NULL, &unlock), 0);
+    assert_int_equal(holder_of(rig, file, 10, 19), 1001);
+    assert_int_equal(holder_of(rig, file, 20, 29), 1002);
+    assert_int_equal(holder_of(rig, file, 30, 39), 1003);
+    assert_int_equal(lock(rig, file, 1, F_RDLCK, 30, 39), 0);
+    assert_int_equal(holder_of(rig, file, 30, 39), 0); /* two have the very same */
+    rig_close(rig, file);
+}
+
 static void locks_hold_against_processes_of_the_host(void **state)
 {
     struct rig *rig = RIG(state);
@@ -403,6 +447,8 @@ int main(void)
         BOTH(attributes_that_count_on_the_host_need_an_option),
         BOTH(an_acl_set_by_an_outsider_takes_sgid_away),
         BOTH(posix_locks_belong_to_their_owners),
+        BOTH(a_lock_by_open_file_ends_with_its_handle),
+        BOTH(the_process_that_holds_a_lock_is_named),
         BOTH(locks_hold_against_processes_of_the_host),
         BOTH(flocks_belong_to_handles),
         BOTH(ioctls_of_the_list_work_and_no_others),
