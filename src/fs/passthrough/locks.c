@@ -19,6 +19,8 @@
 #include "fs/passthrough/locks.h"
 #include "fs/passthrough/operations.h"
 
+#define PROBES_MAX 64 /* of one F_GETLK: each walks all locks of the file */
+
 struct pt_lock_owner {
     struct pt_lock_owner *next;
     const struct pt_inode *inode;
@@ -166,7 +168,8 @@ static bool is_alone_in(const struct pt_lock_owner *owner, const struct flock *f
     return fcntl(owner->fd, F_OFD_GETLK, &probe) == 0 && probe.l_type == F_UNLCK;
 }
 
-/* The kernel names no process for such locks. 0: several share the range, or it is another process's. */
+/* The kernel names no process for such locks. 0: several share the range, too many lock the file, or it is another
+ * process's. */
 static uint32_t holder_locked(const struct passthrough *pt, const struct pt_inode *inode, uint64_t asking,
                               const struct flock *found)
 {
@@ -176,6 +179,8 @@ static uint32_t holder_locked(const struct passthrough *pt, const struct pt_inod
     for (; each != NULL; each = each->next) {
         if (each->inode != inode || each->owner == asking)
             continue;
+        if (others == PROBES_MAX)
+            break;
         if (is_alone_in(each, found))
             return each->pid;
         only = each;
