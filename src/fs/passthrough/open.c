@@ -117,7 +117,8 @@ int pt_open(void *fs, const oriel_fs_caller *caller, void *inode, uint32_t flags
     return 0;
 }
 
-/* The owner, group or other bits, as the guest's kernel would have applied them had it known the file. */
+/* The owner's bits, as the guest's kernel would have applied them had it known the file. What others may is not in the
+ * mode alone: their groups and an access list may say less. */
 static bool mode_grants(struct passthrough *pt, const struct statx *stx, const oriel_fs_caller *caller,
                         uint32_t flags)
 {
@@ -126,14 +127,9 @@ static bool mode_grants(struct passthrough *pt, const struct statx *stx, const o
     struct oriel_fs_attr attr;
     attr_of_statx(stx, &attr);
     attr_to_guest(pt, &attr);
-    uint32_t bits = attr.mode;
-    if (caller->uid == attr.uid)
-        bits >>= 6;
-    else if (caller->gid == attr.gid)
-        bits >>= 3;
     uint32_t wanted =
         ((flags & O_ACCMODE) != O_WRONLY ? 4u : 0) | (is_writable(flags) || (flags & O_TRUNC) ? 2u : 0);
-    return (bits & wanted) == wanted;
+    return caller->uid == attr.uid && (attr.mode >> 6 & wanted) == wanted;
 }
 
 /* openat2 has refused it where there is one. */

@@ -384,6 +384,10 @@ static void create_opens_what_is_there_unless_exclusive(void **state)
     assert_int_equal(chmod(on_host(rig, "file"), 0600), 0);
     assert_int_equal(ops->create(rig->fs.fs, &user, rig->root, "file", 0644, O_RDWR, 0, 0, &entry, &opened),
                      -ESTALE);
+    /* Open to others, but not to its group, and that the caller may be in. */
+    assert_int_equal(chmod(on_host(rig, "file"), 0606), 0);
+    assert_int_equal(ops->create(rig->fs.fs, &user, rig->root, "file", 0644, O_RDWR, 0, 0, &entry, &opened),
+                     -ESTALE);
     rig_close(rig, file);
 }
 
