@@ -150,8 +150,15 @@ static void a_read_without_waiting_gives_all_or_says_so(void **state)
         assert_memory_equal(text, "content", 7);
     }
     assert_int_equal(read_nowait_patiently(rig, file, handle, text, sizeof(text), 7), 0);
-    if (evict(on_host(rig, "file")))
-        assert_int_equal(read_nowait(rig, file, handle, text, sizeof(text), 0), -EAGAIN);
+    /* Looking whether it is gone makes the kernel read it again, and it may be faster than we are. */
+    ssize_t n = 7;
+    bool told = true;
+    for (int i = 0; i < 50 && told && n == 7; i++) {
+        told = evict(on_host(rig, "file"));
+        n = told ? read_nowait(rig, file, handle, text, sizeof(text), 0) : n;
+    }
+    if (told)
+        assert_int_equal(n, -EAGAIN);
     else
         print_message("# this file system does not tell what is in memory\n");
     assert_int_equal(rig_read(rig, file, handle, text, sizeof(text), 0), 7);
