@@ -92,7 +92,8 @@ struct oriel_fs_caller {
 /*
  * write only: to the end of the file in one step, whatever the offset says (pwritev2 with RWF_APPEND). Files
  * are never opened with O_APPEND: the guest writes pages of a shared mapping back through any handle that can
- * write, and those must land at their offset (FUSE_WRITE_CACHE, fs/fuse/file.c).
+ * write, and those must land at their offset (FUSE_WRITE_CACHE, fs/fuse/file.c). Not asked for on behalf of a
+ * guest with a write-back cache: it alone knows where the file ends.
  */
 #define ORIEL_FS_APPEND UINT32_C(2)
 

@@ -37,7 +37,9 @@ struct oriel_fuse_server_options {
     uint64_t entry_timeout_ns, attr_timeout_ns, negative_timeout_ns; /* all 0 = by cache mode */
     uint32_t max_write;                                              /* bytes, 4 KiB to 1 MiB; 0 = 1 MiB */
     bool read_only; /* refuse every modifying operation with EROFS, whatever the back-end would do */
-    bool writeback; /* offer FUSE_WRITEBACK_CACHE */
+    /* Offer FUSE_WRITEBACK_CACHE: the guest keeps written data, sizes and times back, and places appends itself. For
+     * files that nobody else writes. Takes effect with ORIEL_CACHE_AUTO and ORIEL_CACHE_ALWAYS. */
+    bool writeback;
     bool no_readdirplus;
     bool posix_locks, flock_locks;
     bool xattr, posix_acl, security_label;

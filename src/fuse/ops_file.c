@@ -104,13 +104,21 @@ int op_read(struct request *r)
     return 0;
 }
 
-static uint32_t write_flags(const struct wire_write_in *in)
+/*
+ * Whether the end of the file is for us to find. Pages from the guest's cache go where they belong, whoever's handle
+ * carries them. A guest with a write-back cache sends some appends at once (those of O_DIRECT, and those that end
+ * suid) while what lies before them is still only in its cache: it alone knows where the file ends.
+ */
+static bool appends(const struct oriel_fuse_server *server, const struct wire_write_in *in)
+{
+    return (in->flags & O_APPEND) != 0 && (in->write_flags & FUSE_WRITE_CACHE) == 0 &&
+           !session_has(server, FUSE_WRITEBACK_CACHE);
+}
+
+static uint32_t write_flags(const struct oriel_fuse_server *server, const struct wire_write_in *in)
 {
     uint32_t flags = (in->write_flags & FUSE_WRITE_KILL_SUID) != 0 ? ORIEL_FS_KILL_SUIDGID : 0;
-    /* Pages from the guest's cache go where they belong, whoever's handle carries them. */
-    if ((in->flags & O_APPEND) != 0 && (in->write_flags & FUSE_WRITE_CACHE) == 0)
-        flags |= ORIEL_FS_APPEND;
-    return flags;
+    return appends(server, in) ? flags | ORIEL_FS_APPEND : flags;
 }
 
 static ssize_t write_all(struct request *r, struct transfer *t)
@@ -133,8 +141,11 @@ int op_write(struct request *r)
     int got = request_handle(r, in->fh, HANDLE_FILE, &handle);
     if (got != 0)
         return got;
-    struct transfer t = {
-        .handle = handle, .offset = in->offset, .left = in->size, .flags = write_flags(in), .writes = true};
+    struct transfer t = {.handle = handle,
+                         .offset = in->offset,
+                         .left = in->size,
+                         .flags = write_flags(r->server, in),
+                         .writes = true};
     ssize_t n = write_all(r, &t);
     request_put_handle(r, handle);
     if (n < 0)

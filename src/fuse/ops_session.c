@@ -17,6 +17,13 @@
 
 #define NO_OPENS (FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT)
 
+/* Elsewhere data is not cached, and sizes that only the guest knows would hide what the host does to a file. */
+static bool may_write_back(const struct oriel_fuse_server_options *options)
+{
+    return options->writeback && !options->read_only &&
+           (options->cache == ORIEL_CACHE_AUTO || options->cache == ORIEL_CACHE_ALWAYS);
+}
+
 static uint64_t supported(const struct oriel_fuse_server *server)
 {
     const struct oriel_fuse_server_options *options = &server->options;
@@ -31,7 +38,7 @@ static uint64_t supported(const struct oriel_fuse_server *server)
         flags |= FUSE_HANDLE_KILLPRIV_V2;
     if (!options->no_readdirplus)
         flags |= FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO;
-    if (options->writeback && !options->read_only)
+    if (may_write_back(options))
         flags |= FUSE_WRITEBACK_CACHE;
     if (options->posix_locks)
         flags |= FUSE_POSIX_LOCKS;

@@ -36,7 +36,7 @@ def main():
             topics.remove(topic)
     expected = logs_of_plain(suite, kind, topics)
     found = logs_of_mount(suite, kind, options, topics)
-    deviations = read_deviations(kind)
+    deviations = read_deviations([kind, "both"] + ["write-back"] * ("--writeback" in options))
     for topic, *_ in topics:
         complaints = compare(expected[topic], found[topic], [d for d in deviations if d.topic in (topic, "*")])
         script.point(not complaints, topic, "\n".join(complaints))
@@ -76,7 +76,7 @@ class Deviation:
         self.topic, self.pattern, self.reason, self.used = topic, re.compile(pattern), reason, False
 
 
-def read_deviations(kind):
+def read_deviations(kinds):
     """Lines `KIND TOPIC: REGEX # REASON`: a log line of either side that may differ."""
     found = []
     for line in DEVIATIONS.read_text().splitlines():
@@ -85,7 +85,7 @@ def read_deviations(kind):
         match = re.fullmatch(r"(\S+) (\S+): (.*\S)\s+# (.+)", line)
         if not match:
             sys.exit(f"{DEVIATIONS}: no reason, or malformed: {line}")
-        if match[1] in (kind, "both"):
+        if match[1] in kinds:
             found.append(Deviation(*match.groups()[1:]))
     return found
 

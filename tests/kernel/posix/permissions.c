@@ -295,6 +295,26 @@ static void make_privileged(void)
     }
 }
 
+static int appended_fd;
+
+static void append_to_privileged(void)
+{
+    T(write(appended_fd, "behind", 6));
+}
+
+/* The append ends suid, so a write-back cache sends it at once, and what was written before it later. */
+static void append_behind_written(void)
+{
+    static char page[4096];
+    memset(page, 'p', sizeof(page));
+    appended_fd = FD(open("appended", O_WRONLY | O_CREAT | O_APPEND, 04777));
+    T(write(appended_fd, page, sizeof(page)));
+    as_user(OTHER, OTHER, NULL, 0, append_to_privileged);
+    close(appended_fd);
+    show("appended");
+    show_content("appended");
+}
+
 void topic_owners(void)
 {
     T(chmod(".", 0777));
@@ -324,6 +344,7 @@ void topic_owners(void)
     make_privileged();
     log_line("-- as root");
     write_privileged();
+    append_behind_written();
     T(chmod("privileged", 06755));
     T(chown("privileged", 1, (gid_t)-1));
     show("privileged");

@@ -158,6 +158,21 @@ static void appending_is_said_with_each_write(void **state)
     client_release(&rig->client, rig->file, fh);
 }
 
+/* What lies before an append may be in the guest's cache only: then the file ends elsewhere than here. */
+static void a_write_back_cache_places_its_appends(void **state)
+{
+    (void)state;
+    struct oriel_fuse_server_options options = rig_options();
+    options.writeback = true;
+    struct rig *rig = rig_new(&options, true);
+    uint64_t fh;
+    assert_int_equal(client_open(&rig->client, rig->file, O_RDWR | O_APPEND, &fh), 0);
+    assert_int_equal(kill_of_write(rig, fh, 0, O_APPEND), 0);
+    assert_int_equal(kill_of_write(rig, fh, FUSE_WRITE_KILL_SUID, O_APPEND), ORIEL_FS_KILL_SUIDGID);
+    client_release(&rig->client, rig->file, fh);
+    rig_free(rig);
+}
+
 static void write_needs_its_data(void **state)
 {
     struct rig *rig = *state;
@@ -319,6 +334,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(more_vectors_than_one_call_takes, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(write_tells_how_much_and_where, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(appending_is_said_with_each_write, rig_setup, rig_teardown),
+        cmocka_unit_test(a_write_back_cache_places_its_appends),
         cmocka_unit_test_setup_teardown(write_needs_its_data, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(memory_that_faults_gives_efault, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(guarded_reads_end_with_the_file, rig_setup, rig_teardown),

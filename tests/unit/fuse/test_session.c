@@ -96,6 +96,24 @@ static void options_take_flags_away(void **state)
     rig_free(rig);
 }
 
+static bool writes_back(enum oriel_cache_mode cache)
+{
+    struct oriel_fuse_server_options options = {.size = sizeof(options), .writeback = true, .cache = cache};
+    struct rig *rig = rig_new(&options, false);
+    struct wire_init_out out = client_init(&rig->client);
+    rig_free(rig);
+    return (out.flags & FUSE_WRITEBACK_CACHE) != 0;
+}
+
+static void only_cached_files_are_written_back(void **state)
+{
+    (void)state;
+    assert_true(writes_back(ORIEL_CACHE_AUTO));
+    assert_true(writes_back(ORIEL_CACHE_ALWAYS));
+    assert_false(writes_back(ORIEL_CACHE_NEVER));
+    assert_false(writes_back(ORIEL_CACHE_METADATA));
+}
+
 static void without_parents_no_export(void **state)
 {
     (void)state;
@@ -335,6 +353,7 @@ int main(void)
         cmocka_unit_test(only_what_was_offered_comes_back),
         cmocka_unit_test(the_set_is_consistent),
         cmocka_unit_test(options_take_flags_away),
+        cmocka_unit_test(only_cached_files_are_written_back),
         cmocka_unit_test(without_parents_no_export),
         cmocka_unit_test(old_and_long_init),
         cmocka_unit_test(other_versions),
