@@ -181,6 +181,20 @@ int folder_fd(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref
     return inode_is(inode, S_IFDIR) ? inode_fd(pt, inode, ref) : -ENOTDIR;
 }
 
+void inode_pin(struct passthrough *pt, struct pt_inode *inode, int path_fd)
+{
+    pthread_mutex_lock(&pt->locations_lock);
+    bool keeps = inode->pinned_fd < 0 && pt->pins < pt->budget.limit / 4 && descriptor_take(pt) == 0;
+    if (keeps) {
+        inode->pinned_fd = path_fd;
+        inode->counted_pin = true;
+        pt->pins++;
+    }
+    pthread_mutex_unlock(&pt->locations_lock);
+    if (!keeps)
+        close(path_fd);
+}
+
 /* ---- entries and inodes ---- */
 
 int entry_fill(struct passthrough *pt, const struct pt_inode *parent, int dir_fd, const char *name,
@@ -328,22 +342,6 @@ static int make_by_handle(const struct place *place, const struct oriel_fs_entry
     return 0;
 }
 
-/*
- * What a guest opens without asking: FIFOs, sockets, devices. One that loses its last name while it is open there would be
- * gone for the host, and so for fstat(2) of the guest, if nothing held on to it. Regular files and folders that are open
- * have a handle.
- */
-static void hold_special(struct passthrough *pt, const struct place *place, struct pt_inode *inode)
-{
-    if (inode_is(inode, S_IFREG) || inode_is(inode, S_IFDIR) || inode_is(inode, S_IFLNK))
-        return;
-    int fd = open_place(pt, place);
-    if (fd >= 0 && inode_check(inode, fd) == 0)
-        inode_pin(pt, inode, fd);
-    else if (fd >= 0)
-        close(fd);
-}
-
 /* On file systems without file handles, or without the right to open them. */
 static int make_by_location(struct passthrough *pt, struct pt_inode *parent, const char *name,
                             const struct oriel_fs_entry *entry, struct pt_mount *mount, struct pt_inode **out)
@@ -358,6 +356,24 @@ static int make_by_location(struct passthrough *pt, struct pt_inode *parent, con
     else
         free(inode);
     return err;
+}
+
+/*
+ * FIFOs, sockets and devices are opened by the guest's kernel, which does not tell. So no handle of ours would keep one
+ * that loses its last name while it is open there.
+ */
+static bool opens_untold(const struct pt_inode *inode)
+{
+    return !inode_is(inode, S_IFREG) && !inode_is(inode, S_IFDIR) && !inode_is(inode, S_IFLNK);
+}
+
+static void pin_place(struct passthrough *pt, const struct place *place, struct pt_inode *inode)
+{
+    int fd = open_place(pt, place);
+    if (fd >= 0 && inode_check(inode, fd) == 0)
+        inode_pin(pt, inode, fd);
+    else if (fd >= 0)
+        close(fd);
 }
 
 static int get_mount(struct passthrough *pt, const struct place *place,
@@ -381,13 +397,13 @@ static int make_inode(struct passthrough *pt, struct pt_inode *parent, const cha
     if (err != 0)
         return err;
     err = mount->file_handles ? make_by_handle(place, entry, mount, out) : -EOPNOTSUPP;
-    if (err == 0)
-        hold_special(pt, place, *out);
     if (err == -EOPNOTSUPP && pt->options.file_handles != ORIEL_FILE_HANDLES_MANDATORY)
         err = has_name ? make_by_location(pt, parent, name, entry, mount, out)
                        : make_pinned(pt, place, entry, mount, out);
     if (err != 0)
         mount_put(pt, mount);
+    else if ((*out)->handle_bytes > 0 && opens_untold(*out))
+        pin_place(pt, place, *out);
     return err;
 }
 

@@ -36,6 +36,9 @@ void fd_ref_adopt(struct fd_ref *ref, struct pt_inode *inode, int fd);
 /* 0 when the O_PATH descriptor shows the inode's file; else -ESTALE. */
 int inode_check(struct pt_inode *inode, int path_fd);
 
+/* Keeps the O_PATH descriptor of the inode for good, within a quarter of the budget; else closes it. */
+void inode_pin(struct passthrough *pt, struct pt_inode *inode, int path_fd);
+
 /* One user less; the last one frees it, and then its parent has one less. */
 void inode_put(struct passthrough *pt, struct pt_inode *inode);
 

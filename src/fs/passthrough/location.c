@@ -232,20 +232,6 @@ static struct pt_inode *known_at(struct passthrough *pt, const struct pt_inode *
     return inode;
 }
 
-void inode_pin(struct passthrough *pt, struct pt_inode *inode, int fd)
-{
-    pthread_mutex_lock(&pt->locations_lock);
-    bool keeps = inode->pinned_fd < 0 && pt->pins < pt->budget.limit / 4 && descriptor_take(pt) == 0;
-    if (keeps) {
-        inode->pinned_fd = fd;
-        inode->counted_pin = true;
-        pt->pins++;
-    }
-    pthread_mutex_unlock(&pt->locations_lock);
-    if (!keeps)
-        close(fd);
-}
-
 void location_pin(struct passthrough *pt, struct pt_inode *parent, int dir_fd, const char *name)
 {
     struct statx stx;

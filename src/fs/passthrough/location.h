@@ -30,9 +30,6 @@ void location_seen(struct passthrough *pt, struct pt_inode *parent, const char *
 /* The inode's descriptor, by walking down. -ESTALE. */
 int location_open(struct passthrough *pt, struct pt_inode *inode, struct fd_ref *ref);
 
-/* The inode holds on to this O_PATH descriptor of its file if there is room for one more, else the descriptor is closed. */
-void inode_pin(struct passthrough *pt, struct pt_inode *inode, int fd);
-
 /* A name is about to be removed or replaced: holds on to the inode that is known by it, if any. */
 void location_pin(struct passthrough *pt, struct pt_inode *parent, int dir_fd, const char *name);
 

@@ -38,8 +38,8 @@ struct pt_inode {
     struct pt_mount *mount;
     struct pt_handle *_Atomic handles; /* open ones; changed under the inode's lock */
     struct pt_location *location;      /* where there is no file handle; else NULL */
-    _Atomic int pinned_fd;             /* O_PATH descriptor held for good (the root, a removed file without
-                                          handle); else -1; never changes once set */
+    _Atomic int pinned_fd;             /* O_PATH descriptor held for good (the root, a FIFO, a removed file
+                                          without handle); else -1; never changes once set */
     _Atomic uint32_t users;            /* the server, and each inode whose location is below it */
     fd_cache_word cached;
     _Atomic bool verified; /* the handle is known to be this identity's */
@@ -82,7 +82,7 @@ struct passthrough {
     _Atomic uint32_t listings;                   /* that hold a buffer */
     struct pt_location_table *_Atomic locations; /* NULL until an inode has one */
     pthread_mutex_t locations_lock;
-    uint64_t pins; /* under locations_lock: descriptors held for removed files */
+    uint64_t pins; /* under locations_lock: descriptors held for removed files, FIFOs and the like */
     pthread_mutex_t lock_owners_lock;
     _Atomic uint32_t lock_owner_count;
     struct pt_lock_owner *lock_owners[PT_LOCKS]; /* by inode */

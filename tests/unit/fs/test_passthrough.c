@@ -287,6 +287,22 @@ static void an_unlinked_file_that_is_open_works_in_full(void **state)
     rig_close(rig, file);
 }
 
+/* A guest opens a FIFO without telling, so no handle keeps it. */
+static void a_fifo_works_when_its_name_is_gone(void **state)
+{
+    struct rig *rig = RIG(state);
+    struct oriel_fs_attr attr = {.mode = 0600}, out;
+    assert_int_equal(mkfifo(on_host(rig, "fifo"), 0644), 0);
+    void *fifo = rig_lookup(rig, rig->root, "fifo");
+    assert_int_equal(rig->fs.ops->unlink(rig->fs.fs, &as_root, rig->root, "fifo"), 0);
+    assert_int_equal(rig->fs.ops->setattr(rig->fs.fs, &as_root, fifo, NULL, &attr, ORIEL_FS_SET_MODE, &out),
+                     0);
+    assert_int_equal(rig->fs.ops->getattr(rig->fs.fs, &as_root, fifo, NULL, &out), 0);
+    assert_int_equal(out.nlink, 0);
+    assert_int_equal(out.mode, S_IFIFO | 0600);
+    rig_close(rig, fifo);
+}
+
 /* Only a guest with a write-back cache sets ctime: it sends times on its own account, and reports an error of it. */
 static void times_of_a_file_that_is_gone_are_no_error(void **state)
 {
@@ -658,6 +674,7 @@ int main(void)
         ALL(a_new_file_with_an_old_inode_number_has_another_identity),
         ALL(a_file_replaced_on_the_host_is_stale_not_another),
         ALL(an_unlinked_file_that_is_open_works_in_full),
+        ALL(a_fifo_works_when_its_name_is_gone),
         ALL(times_of_a_file_that_is_gone_are_no_error),
         ALL(names_come_and_go),
         ALL(rename_and_its_flags),
