@@ -22,40 +22,6 @@ struct region_set {
     struct mapped_region *regions[];
 };
 
-/* ---- where memory is mapped, for the signal handler ---- */
-
-static bool ranges_insert(struct mapped_ranges *ranges, uintptr_t start, uintptr_t len)
-{
-    for (size_t i = 0; i < ARRAY_LEN(ranges->range); i++) {
-        uintptr_t free_slot = 0;
-        if (atomic_compare_exchange_strong(&ranges->range[i].start, &free_slot, start)) {
-            atomic_store(&ranges->range[i].end, start + len);
-            return true;
-        }
-    }
-    return false;
-}
-
-static void ranges_remove(struct mapped_ranges *ranges, uintptr_t start)
-{
-    for (size_t i = 0; i < ARRAY_LEN(ranges->range); i++) {
-        if (atomic_load(&ranges->range[i].start) == start) {
-            atomic_store(&ranges->range[i].end, 0);
-            atomic_store(&ranges->range[i].start, 0);
-            return;
-        }
-    }
-}
-
-bool mapped_ranges_find(const struct mapped_ranges *ranges, uintptr_t address)
-{
-    for (size_t i = 0; i < ARRAY_LEN(ranges->range); i++) {
-        if (atomic_load(&ranges->range[i].start) <= address && address < atomic_load(&ranges->range[i].end))
-            return true;
-    }
-    return false;
-}
-
 /* ---- one region ---- */
 
 static bool wire_region_is_sound(const struct vhost_user_region *r, const char **fault)
@@ -99,7 +65,7 @@ static void region_unref(struct mapped_region *region)
 {
     if (atomic_fetch_sub_explicit(&region->references, 1, memory_order_acq_rel) != 1)
         return;
-    ranges_remove(region->ranges, (uintptr_t)region->host);
+    mapped_ranges_remove(region->ranges, (uintptr_t)region->host);
     munmap(region->host, region->wire.size);
     free(region);
 }
@@ -123,7 +89,7 @@ static int region_map(struct mapped_ranges *ranges, const struct vhost_user_regi
         free(region);
         return err;
     }
-    if (!ranges_insert(ranges, (uintptr_t)region->host, wire->size)) {
+    if (!mapped_ranges_insert(ranges, (uintptr_t)region->host, wire->size)) {
         *fault = "too many regions are still in use";
         munmap(region->host, wire->size);
         free(region);

@@ -7,23 +7,16 @@
 #ifndef ORIEL_VHOST_USER_MEMORY_TABLE_H
 #define ORIEL_VHOST_USER_MEMORY_TABLE_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <oriel/guest_memory.h>
 
+#include "vhost_user/mapped_ranges.h"
 #include "vhost_user/protocol.h"
 
 struct mapped_region;
-
-/* Where memory of front-ends is mapped now; read by a SIGBUS handler while others change it. */
-struct mapped_ranges {
-    struct {
-        atomic_uintptr_t start, end;   /* start 0: free */
-    } range[2 * VHOST_USER_MEM_SLOTS]; /* twice: mappings of an old table may live on in requests */
-};
 
 struct memory_table {
     struct mapped_ranges *ranges;
@@ -59,8 +52,5 @@ bool memory_table_user_to_gpa(const struct memory_table *table, uint64_t user_ad
 
 /* The end of the highest region; 0 when there are none. */
 uint64_t memory_table_gpa_end(const struct memory_table *table);
-
-/* Async-signal-safe: the range that holds address, if any. */
-bool mapped_ranges_find(const struct mapped_ranges *ranges, uintptr_t address);
 
 #endif
