@@ -31,7 +31,7 @@ struct oriel_vhost_user {
     /* Later: inflight region, device state, shared-memory (DAX) channel. */
 
     struct mapped_ranges ranges;
-    atomic_bool memory_lost; /* oriel_vhost_user_repair() put zero pages into guest memory */
+    atomic_bool memory_lost; /* oriel_vhost_user_repair() put zero pages into what the front-end shares */
     atomic_bool needs_reset; /* the device is broken: DEVICE_NEEDS_RESET in the status */
     _Atomic uint64_t connections, messages, refused;
 

@@ -121,7 +121,7 @@ int oriel_vhost_user_create(const struct oriel_vhost_user_options *options, stru
     vu->socket = -1;
     fill_defaults(&vu->options);
     memory_table_init(&vu->memory, &vu->ranges);
-    int r = dirty_log_init(&vu->log);
+    int r = dirty_log_init(&vu->log, &vu->ranges);
     if (r != 0) {
         free(vu);
         return r;
@@ -227,7 +227,7 @@ int oriel_vhost_user_run(struct oriel_vhost_user *vu)
         return -ENOTCONN;
     for (int handled = 0;; handled++) {
         if (atomic_load(&vu->memory_lost))
-            return end_connection(vu, -EPROTO, "the front-end cut its guest's memory short");
+            return end_connection(vu, -EPROTO, "the front-end cut memory short that it shares");
         int r = receiver_read(&vu->receiver, vu->socket);
         if (r == -EAGAIN)
             return handled;
@@ -280,9 +280,14 @@ bool oriel_vhost_user_repair(struct oriel_vhost_user *vu, const void *address)
     uintptr_t page = (uintptr_t)address & ~(page_size - 1);
     if (!mapped_ranges_find(&vu->ranges, (uintptr_t)address))
         return false;
-    atomic_store(&vu->memory_lost, true);
-    return mmap((void *)page, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-                0) != MAP_FAILED;
+    int err = errno;
+    /* Wakes whoever waits for messages. The socket is still open: detaching waits for users of the memory. */
+    if (!atomic_exchange(&vu->memory_lost, true))
+        shutdown(vu->socket, SHUT_RDWR);
+    bool repaired = mmap((void *)page, page_size, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+    errno = err;
+    return repaired;
 }
 
 void oriel_vhost_user_stats(const struct oriel_vhost_user *vu, struct oriel_vhost_user_stats *out)

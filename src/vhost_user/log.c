@@ -8,9 +8,10 @@
 
 #include "base/checked.h"
 
-int dirty_log_init(struct dirty_log *log)
+int dirty_log_init(struct dirty_log *log, struct mapped_ranges *ranges)
 {
     atomic_init(&log->on, false);
+    log->ranges = ranges;
     log->bits = NULL;
     log->size = 0;
     log->event_fd = -1;
@@ -21,6 +22,32 @@ void dirty_log_destroy(struct dirty_log *log)
 {
     dirty_log_clear(log);
     pthread_rwlock_destroy(&log->lock);
+}
+
+/* The front-end can cut the file at any time: see mapped_ranges.h. */
+static int map_bits(struct dirty_log *log, const struct vhost_user_log *wire, int fd, const char **fault,
+                    uint8_t **out)
+{
+    void *bits = mmap(NULL, wire->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)wire->offset);
+    if (bits == MAP_FAILED) {
+        *fault = "log cannot be mapped";
+        return -errno;
+    }
+    if (!mapped_ranges_insert(log->ranges, (uintptr_t)bits, wire->size)) {
+        *fault = "too many regions are still in use";
+        munmap(bits, wire->size);
+        return -ENOSPC;
+    }
+    *out = bits;
+    return 0;
+}
+
+static void unmap_bits(struct dirty_log *log, uint8_t *bits, uint64_t size)
+{
+    if (bits == NULL)
+        return;
+    mapped_ranges_remove(log->ranges, (uintptr_t)bits);
+    munmap(bits, size);
 }
 
 int dirty_log_set(struct dirty_log *log, const struct vhost_user_log *wire, int fd, const char **fault)
@@ -36,19 +63,17 @@ int dirty_log_set(struct dirty_log *log, const struct vhost_user_log *wire, int 
         *fault = "log is no regular file or shorter than it says";
         return -EINVAL;
     }
-    void *bits = mmap(NULL, wire->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)wire->offset);
-    if (bits == MAP_FAILED) {
-        *fault = "log cannot be mapped";
-        return -errno;
-    }
+    uint8_t *bits = NULL;
+    int r = map_bits(log, wire, fd, fault, &bits);
+    if (r != 0)
+        return r;
     pthread_rwlock_wrlock(&log->lock);
     uint8_t *old = log->bits;
     uint64_t old_size = log->size;
     log->bits = bits;
     log->size = wire->size;
     pthread_rwlock_unlock(&log->lock);
-    if (old != NULL)
-        munmap(old, old_size);
+    unmap_bits(log, old, old_size);
     return 0;
 }
 
@@ -72,8 +97,7 @@ void dirty_log_clear(struct dirty_log *log)
     atomic_store(&log->on, false);
     dirty_log_set_event(log, -1);
     pthread_rwlock_wrlock(&log->lock);
-    if (log->bits != NULL)
-        munmap(log->bits, log->size);
+    unmap_bits(log, log->bits, log->size);
     log->bits = NULL;
     log->size = 0;
     pthread_rwlock_unlock(&log->lock);

@@ -7,25 +7,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "vhost_user/mapped_ranges.h"
 #include "vhost_user/protocol.h"
 
 #define DIRTY_LOG_PAGE UINT64_C(4096)
 
 struct dirty_log {
-    atomic_bool on;        /* the front-end acknowledged VHOST_F_LOG_ALL */
-    pthread_rwlock_t lock; /* of what is below; readers mark pages */
-    uint8_t *bits;         /* NULL: no log */
-    uint64_t size;         /* bytes of bits */
-    int event_fd;          /* signalled after pages were marked, or -1 */
+    atomic_bool on;               /* the front-end acknowledged VHOST_F_LOG_ALL */
+    pthread_rwlock_t lock;        /* of what is below; readers mark pages */
+    struct mapped_ranges *ranges; /* the log is one of them while it is mapped */
+    uint8_t *bits;                /* NULL: no log */
+    uint64_t size;                /* bytes of bits */
+    int event_fd;                 /* signalled after pages were marked, or -1 */
 };
 
-int dirty_log_init(struct dirty_log *log);
+int dirty_log_init(struct dirty_log *log, struct mapped_ranges *ranges);
 void dirty_log_destroy(struct dirty_log *log);
 
 /*
  * Maps the log from fd (which stays the caller's) instead of an earlier one. Errors: -EINVAL (empty, wraps,
- * offset not at a page, file shorter than it says or no regular file), and what mmap(2) says. *fault tells
- * why.
+ * offset not at a page, file shorter than it says or no regular file), -ENOSPC (too much is mapped), and what
+ * mmap(2) says. *fault tells why.
  */
 int dirty_log_set(struct dirty_log *log, const struct vhost_user_log *wire, int fd, const char **fault);
 

@@ -281,29 +281,42 @@ static bool page_is_dirty(const uint8_t *log, uint64_t gpa)
     return log[page / 8] >> (page % 8) & 1;
 }
 
-static bool writes_go_into_the_dirty_log(void)
+/* A bit for each page up to the end of the guest's memory. */
+#define LOG_LEN ((FE_GPA + MEMORY) / 4096 / 8)
+
+/* Gives the daemon a dirty log in *fd, nothing logged so far. */
+static bool give_log(int *fd)
 {
-    const size_t log_len = (FE_GPA + MEMORY) / 4096 / 8;
-    CHECK(set_up(3));
-    int fd = memfd_create("log", MFD_CLOEXEC);
-    CHECK(ftruncate(fd, (off_t)log_len) == 0);
-    const uint8_t *log = mmap(NULL, log_len, PROT_READ, MAP_SHARED, fd, 0);
-    uint64_t payload[2] = {log_len, 0}, answer = 1;
-    CHECK(fe_send(&fe, FE_SET_LOG_BASE, 0, payload, sizeof(payload), &fd, 1) == 0);
-    CHECK(fe_receive(&fe, FE_SET_LOG_BASE, &answer, sizeof(answer), FE_TIMEOUT_MS) == 8 && answer == 0);
-    CHECK(fe_fuse_getattr_root(&fe, 1) == 0);
-    for (size_t i = 0; i < log_len; i++)
-        CHECK(log[i] == 0);
-    /* As QEMU begins a migration: features first, then each running ring's address again, with the flag. */
-    CHECK(fe_set_u64(&fe, FE_SET_FEATURES, fe.features | FE_F_LOG_ALL) == 0);
-    struct fe_queue *queue = &fe.queues[1];
+    uint64_t payload[2] = {LOG_LEN, 0}, answer = 1;
+    *fd = memfd_create("log", MFD_CLOEXEC);
+    CHECK(ftruncate(*fd, (off_t)LOG_LEN) == 0);
+    CHECK(fe_send(&fe, FE_SET_LOG_BASE, 0, payload, sizeof(payload), fd, 1) == 0);
+    return fe_receive(&fe, FE_SET_LOG_BASE, &answer, sizeof(answer), FE_TIMEOUT_MS) == 8 && answer == 0;
+}
+
+/* As QEMU begins a migration: features first, then each running ring's address again, with the flag. */
+static bool begin_logging(void)
+{
+    const struct fe_queue *queue = &fe.queues[1];
     struct fe_addr addr = {.index = 1,
                            .flags = 1,
                            .desc = fe_user(&fe, queue->desc),
                            .used = fe_user(&fe, queue->used),
                            .avail = fe_user(&fe, queue->avail),
                            .log = fe_gpa(&fe, queue->used)};
-    CHECK(fe_acked(&fe, FE_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0) == 0);
+    CHECK(fe_set_u64(&fe, FE_SET_FEATURES, fe.features | FE_F_LOG_ALL) == 0);
+    return fe_acked(&fe, FE_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0) == 0;
+}
+
+static bool writes_go_into_the_dirty_log(void)
+{
+    int fd;
+    CHECK(set_up(3) && give_log(&fd));
+    const uint8_t *log = mmap(NULL, LOG_LEN, PROT_READ, MAP_SHARED, fd, 0);
+    CHECK(fe_fuse_getattr_root(&fe, 1) == 0);
+    for (size_t i = 0; i < LOG_LEN; i++)
+        CHECK(log[i] == 0);
+    CHECK(begin_logging());
     char *aside = fe_alloc(&fe, 4096, 4096);
     uint64_t reply = fe_gpa(&fe, fe.memory + fe.memory_used) & ~(uint64_t)4095;
     CHECK(fe_fuse_getattr_root(&fe, 1) == 0);
@@ -311,8 +324,8 @@ static bool writes_go_into_the_dirty_log(void)
     CHECK(!page_is_dirty(log, fe_gpa(&fe, aside)));
     uint32_t base;
     CHECK(fe_get_state(&fe, FE_GET_VRING_BASE, 1, &base) == 0);
-    CHECK(page_is_dirty(log, fe_gpa(&fe, queue->used)));
-    munmap((void *)(uintptr_t)log, log_len);
+    CHECK(page_is_dirty(log, fe_gpa(&fe, fe.queues[1].used)));
+    munmap((void *)(uintptr_t)log, LOG_LEN);
     close(fd);
     return true;
 }
@@ -374,6 +387,14 @@ static bool sixty_four_request_queues_serve(void)
     return true;
 }
 
+/* The same process, with another front-end. */
+static bool serves_another(void)
+{
+    fe_close(&fe);
+    CHECK(fe_connect(&fe, daemon_.socket, 2000) == 0 && fe_set_up(&fe, MEMORY, 3, SIZE) == 0);
+    return fe_fuse_init(&fe, 1) == 0 && fe_fuse_getattr_root(&fe, 2) == 0;
+}
+
 /* The file behind guest memory is cut: SIGBUS at the next touch of the ring. */
 /* crosvm's, if it is not told otherwise. */
 static bool the_largest_ring_serves(void)
@@ -395,10 +416,20 @@ static bool cut_memory_ends_the_connection_only(void)
     CHECK(ftruncate(fe.memory_fd, 0) == 0);
     fe_kick(&fe.queues[1]);
     fe_kick(&fe.queues[2]);
-    usleep(50000);
-    fe_set_u64(&fe, FE_SET_STATUS, 3);
+    CHECK(fe_is_closed(&fe, FE_TIMEOUT_MS)); /* without a further message */
+    return serves_another();
+}
+
+/* The file behind the dirty log is cut: SIGBUS when the answer to a request is logged. */
+static bool a_cut_dirty_log_ends_the_connection_only(void)
+{
+    int fd;
+    CHECK(set_up(3) && give_log(&fd) && begin_logging());
+    CHECK(ftruncate(fd, 0) == 0);
+    close(fd);
+    fe_fuse_getattr_root(&fe, 1);
     CHECK(fe_is_closed(&fe, FE_TIMEOUT_MS));
-    return daemon_is_running(&daemon_);
+    return serves_another();
 }
 
 static bool a_second_front_end_waits_for_the_first(void)
@@ -453,6 +484,7 @@ static const struct {
     {"sixty-four request queues serve", sixty_four_request_queues_serve},
     {"a ring of 32,768 entries serves", the_largest_ring_serves},
     {"cut guest memory ends the connection only", cut_memory_ends_the_connection_only},
+    {"a cut dirty log ends the connection only", a_cut_dirty_log_ends_the_connection_only},
     {"a second front-end waits for the first", a_second_front_end_waits_for_the_first},
     {"many front-ends leave nothing behind", many_front_ends_leave_nothing_behind},
 };

@@ -15,6 +15,7 @@
 #define LOG_LEN 4096 /* bits for 128 MiB */
 
 struct fixture {
+    struct mapped_ranges ranges;
     struct dirty_log log;
     int fd;
     uint8_t *bits; /* as the front-end sees them */
@@ -27,7 +28,7 @@ static int set_up(void **state)
     assert_int_equal(ftruncate(f.fd, 2 * LOG_LEN), 0);
     f.bits = mmap(NULL, 2 * LOG_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, f.fd, 0);
     assert_ptr_not_equal(f.bits, MAP_FAILED);
-    assert_int_equal(dirty_log_init(&f.log), 0);
+    assert_int_equal(dirty_log_init(&f.log, &f.ranges), 0);
     *state = &f;
     return 0;
 }
@@ -36,6 +37,8 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
     dirty_log_destroy(&f->log);
+    for (unsigned i = 0; i < 2 * VHOST_USER_MEM_SLOTS; i++)
+        assert_int_equal(f->ranges.range[i].start, 0); /* nothing stays mapped */
     munmap(f->bits, 2 * LOG_LEN);
     close(f->fd);
     return 0;
@@ -165,6 +168,22 @@ static void marking_signals_the_event(void **state)
     close(event);
 }
 
+/* A SIGBUS handler has to know it: the front-end can cut the file. */
+static void the_log_is_a_mapped_range_while_it_is_there(void **state)
+{
+    struct fixture *f = *state;
+    install(f, 0);
+    uintptr_t first = (uintptr_t)f->log.bits;
+    assert_true(mapped_ranges_find(&f->ranges, first));
+    assert_true(mapped_ranges_find(&f->ranges, first + LOG_LEN - 1));
+    install(f, LOG_LEN);
+    uintptr_t second = (uintptr_t)f->log.bits;
+    assert_false(mapped_ranges_find(&f->ranges, first));
+    assert_true(mapped_ranges_find(&f->ranges, second));
+    dirty_log_clear(&f->log);
+    assert_false(mapped_ranges_find(&f->ranges, second));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +193,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(pages_beyond_the_log_are_left_out, set_up, tear_down),
         cmocka_unit_test_setup_teardown(coverage_counts_the_last_page, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refused_logs_leave_the_old_one, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_log_is_a_mapped_range_while_it_is_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(marking_signals_the_event, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
