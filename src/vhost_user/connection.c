@@ -14,6 +14,7 @@
 #define DEFAULT_POLL_NS 50000
 #define DEFAULT_TAG     "oriel" /* of the device; no front-end is told */
 #define LOG_LINE_MAX    256
+#define LARGEST_PAGE    ((uintptr_t)1 << 30)
 
 void vhost_user_log(const struct oriel_vhost_user *vu, enum oriel_vhost_user_level level, const char *format,
                     ...)
@@ -274,18 +275,32 @@ void oriel_vhost_user_stop(struct oriel_vhost_user *vu)
     }
 }
 
+/*
+ * The page at address, as large as its mapping has them: a part of a huge page cannot be replaced, and is refused
+ * before anything is touched.
+ */
+static bool put_zero_page(uintptr_t address)
+{
+    const int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+    for (uintptr_t size = (uintptr_t)sysconf(_SC_PAGESIZE); size <= LARGEST_PAGE; size *= 2) {
+        void *page = (void *)(address & ~(size - 1));
+        if (mmap(page, size, PROT_READ | PROT_WRITE, fixed, -1, 0) != MAP_FAILED)
+            return true;
+        if (errno != EINVAL)
+            return false;
+    }
+    return false;
+}
+
 bool oriel_vhost_user_repair(struct oriel_vhost_user *vu, const void *address)
 {
-    uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t page = (uintptr_t)address & ~(page_size - 1);
     if (!mapped_ranges_find(&vu->ranges, (uintptr_t)address))
         return false;
     int err = errno;
     /* Wakes whoever waits for messages. The socket is still open: detaching waits for users of the memory. */
     if (!atomic_exchange(&vu->memory_lost, true))
         shutdown(vu->socket, SHUT_RDWR);
-    bool repaired = mmap((void *)page, page_size, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+    bool repaired = put_zero_page((uintptr_t)address);
     errno = err;
     return repaired;
 }

@@ -26,28 +26,30 @@ void dirty_log_destroy(struct dirty_log *log)
 
 /* The front-end can cut the file at any time: see mapped_ranges.h. */
 static int map_bits(struct dirty_log *log, const struct vhost_user_log *wire, int fd, const char **fault,
-                    uint8_t **out)
+                    uint8_t **out, uint64_t *out_len)
 {
-    void *bits = mmap(NULL, wire->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)wire->offset);
+    uint64_t len = mapped_ranges_whole_pages(fd, wire->size);
+    void *bits = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)wire->offset);
     if (bits == MAP_FAILED) {
         *fault = "log cannot be mapped";
         return -errno;
     }
     if (!mapped_ranges_insert(log->ranges, (uintptr_t)bits, wire->size)) {
         *fault = "too many regions are still in use";
-        munmap(bits, wire->size);
+        munmap(bits, len);
         return -ENOSPC;
     }
     *out = bits;
+    *out_len = len;
     return 0;
 }
 
-static void unmap_bits(struct dirty_log *log, uint8_t *bits, uint64_t size)
+static void unmap_bits(struct dirty_log *log, uint8_t *bits, uint64_t len)
 {
     if (bits == NULL)
         return;
     mapped_ranges_remove(log->ranges, (uintptr_t)bits);
-    munmap(bits, size);
+    munmap(bits, len);
 }
 
 int dirty_log_set(struct dirty_log *log, const struct vhost_user_log *wire, int fd, const char **fault)
@@ -64,16 +66,18 @@ int dirty_log_set(struct dirty_log *log, const struct vhost_user_log *wire, int 
         return -EINVAL;
     }
     uint8_t *bits = NULL;
-    int r = map_bits(log, wire, fd, fault, &bits);
+    uint64_t len = 0;
+    int r = map_bits(log, wire, fd, fault, &bits, &len);
     if (r != 0)
         return r;
     pthread_rwlock_wrlock(&log->lock);
     uint8_t *old = log->bits;
-    uint64_t old_size = log->size;
+    uint64_t old_len = log->mapped_len;
     log->bits = bits;
     log->size = wire->size;
+    log->mapped_len = len;
     pthread_rwlock_unlock(&log->lock);
-    unmap_bits(log, old, old_size);
+    unmap_bits(log, old, old_len);
     return 0;
 }
 
@@ -97,7 +101,7 @@ void dirty_log_clear(struct dirty_log *log)
     atomic_store(&log->on, false);
     dirty_log_set_event(log, -1);
     pthread_rwlock_wrlock(&log->lock);
-    unmap_bits(log, log->bits, log->size);
+    unmap_bits(log, log->bits, log->mapped_len);
     log->bits = NULL;
     log->size = 0;
     pthread_rwlock_unlock(&log->lock);

@@ -18,6 +18,7 @@ struct dirty_log {
     struct mapped_ranges *ranges; /* the log is one of them while it is mapped */
     uint8_t *bits;                /* NULL: no log */
     uint64_t size;                /* bytes of bits */
+    uint64_t mapped_len;          /* in whole pages of the file */
     int event_fd;                 /* signalled after pages were marked, or -1 */
 };
 

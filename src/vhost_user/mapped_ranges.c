@@ -1,8 +1,20 @@
 #include "vhost_user/mapped_ranges.h"
 
+#include <linux/magic.h>
 #include <stddef.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/checked.h"
+
+uint64_t mapped_ranges_whole_pages(int fd, uint64_t size)
+{
+    struct statfs st;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (fstatfs(fd, &st) == 0 && st.f_type == HUGETLBFS_MAGIC)
+        page = (uint64_t)st.f_bsize;
+    return align_up(size, page);
+}
 
 bool mapped_ranges_insert(struct mapped_ranges *ranges, uintptr_t start, uintptr_t len)
 {

@@ -17,6 +17,9 @@ struct mapped_ranges {
     } range[2 * VHOST_USER_MEM_SLOTS]; /* twice: mappings of an old table may live on in requests */
 };
 
+/* How much of the address space size bytes of the file take: whole pages, which are huge on hugetlbfs. */
+uint64_t mapped_ranges_whole_pages(int fd, uint64_t size);
+
 /* False: there is no room. The range must not be touched before it is in here. */
 bool mapped_ranges_insert(struct mapped_ranges *ranges, uintptr_t start, uintptr_t len);
 

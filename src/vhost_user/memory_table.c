@@ -14,6 +14,7 @@ struct mapped_region {
     struct mapped_ranges *ranges;
     struct vhost_user_region wire;
     void *host;
+    uint64_t mapped_len; /* huge pages can make it longer than the region */
 };
 
 /* The regions that one oriel_memory keeps alive. */
@@ -66,7 +67,7 @@ static void region_unref(struct mapped_region *region)
     if (atomic_fetch_sub_explicit(&region->references, 1, memory_order_acq_rel) != 1)
         return;
     mapped_ranges_remove(region->ranges, (uintptr_t)region->host);
-    munmap(region->host, region->wire.size);
+    munmap(region->host, region->mapped_len);
     free(region);
 }
 
@@ -81,7 +82,8 @@ static int region_map(struct mapped_ranges *ranges, const struct vhost_user_regi
     atomic_init(&region->references, 1);
     region->ranges = ranges;
     region->wire = *wire;
-    region->host = mmap(NULL, wire->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+    region->mapped_len = mapped_ranges_whole_pages(fd, wire->size);
+    region->host = mmap(NULL, region->mapped_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
                         (off_t)wire->mmap_offset);
     if (region->host == MAP_FAILED) {
         int err = -errno;
@@ -91,13 +93,13 @@ static int region_map(struct mapped_ranges *ranges, const struct vhost_user_regi
     }
     if (!mapped_ranges_insert(ranges, (uintptr_t)region->host, wire->size)) {
         *fault = "too many regions are still in use";
-        munmap(region->host, wire->size);
+        munmap(region->host, region->mapped_len);
         free(region);
         return -ENOSPC;
     }
     /* A core dump of the daemon must not hold the guest's memory. Refused for some kinds of file: no matter.
      */
-    madvise(region->host, wire->size, MADV_DONTDUMP);
+    madvise(region->host, region->mapped_len, MADV_DONTDUMP);
     *out = region;
     return 0;
 }

@@ -202,7 +202,7 @@ bool fe_is_closed(struct frontend *fe, int timeout_ms)
 
 int fe_make_memory(struct frontend *fe, size_t len)
 {
-    fe->memory_fd = memfd_create("guest", MFD_CLOEXEC);
+    fe->memory_fd = memfd_create("guest", MFD_CLOEXEC | (fe->huge_pages ? MFD_HUGETLB : 0));
     if (fe->memory_fd < 0 || ftruncate(fe->memory_fd, (off_t)len) != 0)
         return -errno;
     fe->memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fe->memory_fd, 0);

@@ -106,6 +106,7 @@ struct frontend {
     int memory_fd;
     char *memory;
     size_t memory_len, memory_used;
+    bool huge_pages; /* to make the memory of */
     uint64_t features, protocol_features;
     struct fe_queue queues[FE_QUEUES_MAX];
     unsigned queue_count;
