@@ -76,6 +76,7 @@ void daemon_init(struct daemon *daemon, int argc, char **argv)
     }
     daemon->kind = strcmp(argv[1], "oriel") == 0 ? DAEMON_ORIEL : DAEMON_VIRTIOFSD;
     daemon->binary = argv[2];
+    daemon->socket_fd = -1;
     for (int i = 3; i < argc && i - 3 < 20; i++)
         daemon->extra[i - 3] = argv[i];
     const char *base = getenv("TMPDIR");
@@ -103,13 +104,51 @@ void daemon_finish(struct daemon *daemon)
     nftw(daemon->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 }
 
+static bool has_argument(const struct daemon *daemon, const char *argument)
+{
+    for (int i = 0; daemon->extra[i] != NULL; i++) {
+        if (strcmp(daemon->extra[i], argument) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A root of its own has no /proc, and Landlock does not let it be read. */
+static bool can_read_proc(const struct daemon *daemon)
+{
+    bool can = true;
+    for (int i = 0; daemon->extra[i] != NULL; i++) {
+        if (strstr(daemon->extra[i], "sandbox=") != NULL)
+            can = strstr(daemon->extra[i], "sandbox=none") != NULL;
+    }
+    return can && !has_argument(daemon, "--inode-file-handles=never");
+}
+
+/* LeakSanitizer reads /proc when the daemon ends, and fails without. */
+static void look_for_leaks_where_possible(const struct daemon *daemon)
+{
+    char options[512];
+    const char *given = getenv("ASAN_OPTIONS");
+    snprintf(options, sizeof(options), "%s:detect_leaks=0", given != NULL ? given : "");
+    if (!can_read_proc(daemon))
+        setenv("ASAN_OPTIONS", options, 1);
+}
+
+bool daemon_is_sanitized(const struct daemon *daemon)
+{
+    return has_argument(daemon, "--seccomp=none");
+}
+
 static void exec_daemon(const struct daemon *daemon, bool persist)
 {
     char source[320], socket[320];
     const char *argv[64];
     int n = 0;
     argv[n++] = daemon->binary;
-    snprintf(socket, sizeof(socket), "--socket-path=%s", daemon->socket);
+    if (daemon->socket_fd >= 0)
+        snprintf(socket, sizeof(socket), "--fd=%d", daemon->socket_fd);
+    else
+        snprintf(socket, sizeof(socket), "--socket-path=%s", daemon->socket);
     if (daemon->kind == DAEMON_ORIEL) {
         snprintf(source, sizeof(source), "--shared-dir=%s", daemon->share);
         argv[n++] = "serve";
@@ -130,8 +169,20 @@ static void exec_daemon(const struct daemon *daemon, bool persist)
     dup2(log, STDERR_FILENO);
     dup2(log, STDOUT_FILENO);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    look_for_leaks_where_possible(daemon);
     execv(daemon->binary, (char **)(uintptr_t)argv);
     _exit(127);
+}
+
+void daemon_start_on(struct daemon *daemon, int socket_fd)
+{
+    daemon->socket_fd = socket_fd;
+    daemon->pid = fork();
+    if (daemon->pid < 0)
+        die("fork");
+    if (daemon->pid == 0)
+        exec_daemon(daemon, false);
+    daemon->socket_fd = -1;
 }
 
 bool daemon_start(struct daemon *daemon, bool persist)

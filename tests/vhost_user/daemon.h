@@ -17,6 +17,7 @@ struct daemon {
     char folder[256]; /* a temporary folder: the share and the socket are in it */
     char share[300], socket[300], log[300];
     const char *extra[24]; /* further arguments, ended by NULL */
+    int socket_fd;         /* -1: it makes its own socket */
     int starts;
     pid_t pid; /* 0: not running */
 };
@@ -29,8 +30,13 @@ void daemon_init(struct daemon *daemon, int argc, char **argv);
 /* Ends it and removes its folder. */
 void daemon_finish(struct daemon *daemon);
 
+/* Whether a sanitizer's runtime is in it, by its command line: such a build is tested without seccomp. */
+bool daemon_is_sanitized(const struct daemon *daemon);
+
 /* Starts it and waits for its socket. persist: it outlives its front-ends, where it can. False: it ended. */
 bool daemon_start(struct daemon *daemon, bool persist);
+/* Starts it with --fd, and waits for nothing. */
+void daemon_start_on(struct daemon *daemon, int socket_fd);
 bool daemon_is_running(struct daemon *daemon);
 /* Waits for its end: the status of waitpid(), or -1 when it still runs. */
 int daemon_wait(struct daemon *daemon, int timeout_ms);
