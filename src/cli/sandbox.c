@@ -191,11 +191,7 @@ bool sandbox_confine(const struct sandbox_options *options, int share_fd)
         return false;
     if (!sandbox_drop_capabilities(options))
         return false;
-    /*
-     * A file opened by its handle may be one that the kernel has met under no name yet, and Landlock forbids
-     * what it cannot place beneath a folder. Both together would refuse the guest's own files after a while.
-     */
-    if (!(options->file_handles && may_open_by_handle()) && !sandbox_landlock(share_fd))
+    if (!sandbox_landlock(share_fd, options->file_handles && may_open_by_handle()))
         return false;
     return sandbox_seccomp(options->seccomp);
 }

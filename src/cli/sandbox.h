@@ -37,7 +37,7 @@ struct sandbox_options {
     struct sandbox_id_map uid_map[SANDBOX_ID_MAPS], gid_map[SANDBOX_ID_MAPS];
     size_t uid_maps, gid_maps;
     const char *modcaps; /* "+name:-name", or NULL */
-    bool file_handles;   /* the back-end may open by file handle: keeps CAP_DAC_READ_SEARCH, no Landlock */
+    bool file_handles; /* the back-end may open by file handle: keeps CAP_DAC_READ_SEARCH, less of Landlock */
     bool device_nodes;
 };
 
@@ -60,8 +60,12 @@ bool sandbox_drop_capabilities(const struct sandbox_options *options);
 /* True when modcaps is well-formed and names capabilities. */
 bool sandbox_check_modcaps(const char *modcaps);
 
-/* Restricts file access to what lies beneath share_fd, where the kernel has Landlock. False: see stderr. */
-bool sandbox_landlock(int share_fd);
+/*
+ * Where the kernel has Landlock: no TCP, no signals and abstract sockets of others, no execution, and no files but
+ * those beneath share_fd. With file handles the last is not possible, and execution is forbidden only where
+ * share_fd is the root of a mount. False: see stderr.
+ */
+bool sandbox_landlock(int share_fd, bool file_handles);
 
 /* Lets only the system calls through that the daemon makes. False: see stderr. */
 bool sandbox_seccomp(enum sandbox_seccomp action);
