@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <oriel/fuse_server.h>
@@ -379,18 +381,36 @@ static void finish(struct service *service)
     oriel_worker_pool_destroy(service->pool);
 }
 
+/* Whoever started the daemon may have left folders of the host open. */
+static void close_inherited(const struct service *service)
+{
+    unsigned kept = service->options->fd >= 0 ? (unsigned)service->options->fd : STDERR_FILENO;
+    if (kept > STDERR_FILENO + 1)
+        syscall(SYS_close_range, STDERR_FILENO + 1, kept - 1, 0);
+    syscall(SYS_close_range, (kept > STDERR_FILENO ? kept : STDERR_FILENO) + 1, UINT_MAX, 0);
+}
+
+static void close_share(int *share_fd)
+{
+    if (*share_fd >= 0)
+        close(*share_fd);
+    *share_fd = -1;
+}
+
 /* Inside the walls. */
-static int serve_inside(struct service *service, int share_fd)
+static int serve_inside(struct service *service, int *share_fd)
 {
     /* Groups of whoever started the daemon are no guest's (CVE-2022-0358); modes are the guest's as they are.
      */
     if (oriel_passthrough_can_switch_credentials())
         setgroups(0, NULL);
     umask(0);
-    int status = create_back_end(service, share_fd);
+    int status = create_back_end(service, *share_fd);
     if (status != CLI_OK)
         return status;
-    if (!sandbox_confine(&service->options->sandbox, share_fd)) {
+    bool confined = sandbox_confine(&service->options->sandbox, *share_fd);
+    close_share(share_fd); /* its `..` leads out of a chroot; the back-end has its own */
+    if (!confined) {
         oriel_fuse_server_destroy(service->server);
         return CLI_USAGE;
     }
@@ -412,6 +432,7 @@ static int serve(const struct serve_options *options)
 {
     struct service service = {.options = options, .socket.fd = -1};
     int status = CLI_USAGE;
+    close_inherited(&service);
     if (!raise_fd_limit(options))
         return CLI_USAGE;
     int share_fd = open_share(options->shared_dir);
@@ -428,11 +449,11 @@ static int serve(const struct serve_options *options)
         /* In namespace mode the child goes on, and leaves by exit(): only the parent cleans up outside. */
         pid_t outside = getpid();
         if (sandbox_enter(&options->sandbox, options->shared_dir, &share_fd, &status))
-            status = serve_inside(&service, share_fd);
+            status = serve_inside(&service, &share_fd);
         if (getpid() == outside)
             serve_socket_unlink(&service.socket);
     }
-    close(share_fd);
+    close_share(&share_fd);
     oriel_trace_close(service.trace);
     return status;
 }

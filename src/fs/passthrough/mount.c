@@ -154,13 +154,32 @@ void mount_put(struct passthrough *pt, struct pt_mount *mount)
         mount_free(pt, mount);
 }
 
+/* A mount of its own that shows what fd does, in no place: `..` ends there. Negative: not permitted. */
+static int clone_mount(int fd)
+{
+#ifdef SYS_open_tree
+    return (int)syscall(SYS_open_tree, fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+#else
+    (void)fd;
+    return -1;
+#endif
+}
+
+int mount_open_proc_fds(const struct passthrough *pt)
+{
+    cleanup_fd int opened = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (opened < 0)
+        return -errno;
+    int alone = pt->options.no_fence ? -1 : clone_mount(opened);
+    return alone >= 0 ? alone : take_fd(&opened);
+}
+
 void mount_fence(struct passthrough *pt, int *path_fd)
 {
 #if defined(SYS_open_tree) && defined(SYS_mount_setattr)
     if (pt->options.no_fence || pt->options.submounts)
         return;
-    cleanup_fd int tree =
-        (int)syscall(SYS_open_tree, *path_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    cleanup_fd int tree = clone_mount(*path_fd);
     if (tree < 0)
         return;
     struct mount_attr attr = {

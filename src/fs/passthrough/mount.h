@@ -21,6 +21,12 @@ bool mount_known(struct passthrough *pt, uint64_t id);
 
 void mount_put(struct passthrough *pt, struct pt_mount *mount);
 
+/*
+ * Opens /proc/self/fd: a descriptor or -errno. From it nothing else of /proc can be reached, where a private mount
+ * is permitted: whoever takes over the process would find /proc/sys there.
+ */
+int mount_open_proc_fds(const struct passthrough *pt);
+
 /* A private copy of the mount at *path_fd that nothing of the host shows up in; replaces *path_fd. Leaves it
  * alone where that is not permitted. */
 void mount_fence(struct passthrough *pt, int *path_fd);

@@ -157,11 +157,10 @@ static int set_up(struct passthrough *pt)
     pt->can_keep_sgid = creds_can_keep_sgid();
     pt->has_openat2 = probe_openat2(folder);
     mount_fence(pt, &folder);
-    pt->proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    pt->proc_fd = mount_open_proc_fds(pt);
     if (pt->proc_fd < 0) {
-        err = -errno;
         close(folder);
-        return err;
+        return pt->proc_fd;
     }
     err = mount_init_root(pt, folder);
     if (err != 0) {
