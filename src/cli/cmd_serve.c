@@ -121,7 +121,7 @@ static int create_fs(struct service *service, int share_fd)
         .switch_credentials = switches,
         .keep_credentials = true, /* the queues' threads do nothing else */
         .file_handles = options->file_handles,
-        .device_nodes = true,
+        .device_nodes = options->sandbox.device_nodes,
         .trace = service->trace,
         .uid_rules = options->uid_rules.rules,
         .uid_rule_count = options->uid_rules.count,

@@ -38,7 +38,7 @@ struct sandbox_options {
     size_t uid_maps, gid_maps;
     const char *modcaps; /* "+name:-name", or NULL */
     bool file_handles; /* the back-end may open by file handle: keeps CAP_DAC_READ_SEARCH, less of Landlock */
-    bool device_nodes;
+    bool device_nodes; /* the back-end may make them: keeps CAP_MKNOD */
 };
 
 /*

@@ -15,7 +15,6 @@ static const unsigned kept[] = {
     CAP_SETGID,       /* new files belong to the caller */
     CAP_SETUID,       /* … */
     CAP_SETFCAP,      /* security.capability */
-    CAP_MKNOD,        /* MKNOD of devices; they are never opened here */
 };
 
 #define NAME_MAX_LEN 32
@@ -71,6 +70,8 @@ bool sandbox_drop_capabilities(const struct sandbox_options *options)
         modify(true, (int)kept[i]);
     if (options->file_handles)
         modify(true, CAP_DAC_READ_SEARCH);
+    if (options->device_nodes) /* they are never opened here */
+        modify(true, CAP_MKNOD);
     if (options->modcaps != NULL)
         each_word(options->modcaps, modify);
     for (unsigned i = 0; i <= CAP_LAST_CAP; i++) {

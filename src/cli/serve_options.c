@@ -273,6 +273,13 @@ static const char *set_readonly(struct serve_options *o, const char *v)
     return NULL;
 }
 
+static const char *set_no_device_nodes(struct serve_options *o, const char *v)
+{
+    (void)v;
+    o->sandbox.device_nodes = false;
+    return NULL;
+}
+
 static const char *set_allow_mmap(struct serve_options *o, const char *v)
 {
     (void)v;
@@ -499,6 +506,7 @@ static const struct option_row rows[] = {
     {"num-request-queues",   FORM_LONG,   true,  set_queues,               "NUMBER     queues to recommend to a front-end that asks (one for each core)"},
     {"poll",                 FORM_LONG,   true,  set_poll,                 "MODE       look for requests before sleeping: auto (default), off, on"},
     {"readonly",             FORM_LONG,   false, set_readonly,             "           refuse every change"},
+    {"no-device-nodes",      FORM_LONG,   false, set_no_device_nodes,      "           refuse to make device nodes"},
     {"allow-mmap",           FORM_LONG,   false, set_allow_mmap,           "           shared mappings with --cache never or metadata"},
     {"readdirplus",          FORM_COMPAT, false, set_readdirplus,          NULL},
     {"no-readdirplus",       FORM_LONG,   false, set_no_readdirplus,       "           no READDIRPLUS"},
@@ -698,7 +706,8 @@ static void share_out_pool(struct serve_options *o)
 bool serve_options_parse(struct serve_options *options, int argc, char **argv)
 {
     bool right = true;
-    *options = (struct serve_options){.fd = -1, .log_level = SERVE_LOG_INFO, .announce_submounts = true};
+    *options = (struct serve_options){
+        .fd = -1, .sandbox = {.device_nodes = true}, .log_level = SERVE_LOG_INFO, .announce_submounts = true};
     for (int i = 1; i < argc && right; i++)
         right = apply_argument(options, argv, &i);
     if (options->queues == 0)

@@ -229,6 +229,35 @@ static bool modcaps_changes_capabilities(void)
     return each_thread(has_capabilities, (KEPT | CAP(CAP_SYS_NICE)) & ~CAP(CAP_MKNOD) & ~CAP(CAP_SETFCAP));
 }
 
+static int make_node(const char *name, uint32_t mode, uint32_t rdev)
+{
+    struct {
+        struct fuse_mknod_in in;
+        char name[16];
+    } mknod_ = {.in = {.mode = mode, .rdev = rdev}};
+    struct fuse_entry_out entry;
+    size_t len = sizeof(entry), name_len = strlen(name) + 1;
+    memcpy(mknod_.name, name, name_len);
+    return fe_fuse(&fe, 1, FUSE_MKNOD, 1, &mknod_, sizeof(mknod_.in) + name_len, &entry, &len);
+}
+
+static bool device_nodes_are_made(void)
+{
+    CHECK(SERVE("--sandbox=namespace"));
+    CHECK(make_node("null", S_IFCHR | 0600, 0x103) == 0);
+    return make_node("disk", S_IFBLK | 0600, 0x700) == 0;
+}
+
+static bool device_nodes_are_refused(void)
+{
+    CHECK(SERVE("--no-device-nodes", "--inode-file-handles=never"));
+    CHECK(make_node("zero", S_IFCHR | 0600, 0x105) == -EPERM);
+    CHECK(make_node("loop", S_IFBLK | 0600, 0x700) == -EPERM);
+    CHECK(make_node("fifo", S_IFIFO | 0600, 0) == 0);
+    CHECK(make_node("whiteout", S_IFCHR, 0) == 0);
+    return each_thread(has_capabilities, KEPT & ~CAP(CAP_MKNOD));
+}
+
 static bool is_bound(const char *thread, uint64_t seccomp)
 {
     CHECK(strtoull(status_of(thread, "Seccomp"), NULL, 10) == seccomp);
@@ -358,6 +387,8 @@ static const struct {
     {"capabilities are those listed", capabilities_are_those_listed},
     {"capabilities are those listed without sandbox", capabilities_are_those_listed_without_sandbox},
     {"--modcaps changes capabilities", modcaps_changes_capabilities},
+    {"device nodes are made", device_nodes_are_made},
+    {"--no-device-nodes refuses them", device_nodes_are_refused},
     {"seccomp filters every thread", seccomp_filters_every_thread},
     {"--seccomp none is none", no_seccomp_is_none},
     {"groups of the caller are dropped", groups_of_the_caller_are_dropped},
