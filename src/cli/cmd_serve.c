@@ -114,7 +114,8 @@ static int create_fs(struct service *service, int share_fd)
         .dir_fd = share_fd,
         .read_only = options->read_only,
         .xattr = options->xattr,
-        .security_xattr = options->security_label || options->xattrmap.map != NULL,
+        /* As virtiofsd. A file capability is no more than the set-user-id bit, which a guest can set anyway. */
+        .security_xattr = options->xattr,
         .trusted_xattr = options->xattrmap.map != NULL, /* the map decides, in the server */
         .posix_acl = options->posix_acl,
         .submounts = options->announce_submounts,
@@ -147,6 +148,7 @@ static int create_server(struct service *service)
         .xattr = options->xattr,
         .posix_acl = options->posix_acl,
         .security_label = options->security_label,
+        .security_xattr = options->xattr,
         .announce_submounts = options->announce_submounts,
         .allow_direct_io_mmap = options->allow_mmap,
         .trace = service->trace,

@@ -12,6 +12,7 @@
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -258,6 +259,48 @@ static bool device_nodes_are_refused(void)
     return each_thread(has_capabilities, KEPT & ~CAP(CAP_MKNOD));
 }
 
+/* security.capability of the folder's file, as cap_net_raw=ep. The guest's result. */
+static int set_file_capability(void)
+{
+    static const uint32_t value[5] = {0x02000001, CAP(CAP_NET_RAW)};
+    struct {
+        uint32_t size, flags;
+        char name[20];
+        uint32_t value[5];
+    } set = {.size = sizeof(value), .name = "security.capability"};
+    struct fuse_entry_out entry;
+    size_t len = sizeof(entry);
+    memcpy(set.value, value, sizeof(value));
+    int r = make_node("capable", S_IFREG | 0755, 0);
+    if (r == 0)
+        r = fe_fuse(&fe, 1, FUSE_LOOKUP, 1, "capable", 8, &entry, &len);
+    return r != 0 ? r : fe_fuse(&fe, 1, FUSE_SETXATTR, entry.nodeid, &set, sizeof(set), NULL, NULL);
+}
+
+static bool file_capability_is_on_host(void)
+{
+    char path[340], value[64];
+    snprintf(path, sizeof(path), "%s/capable", daemon_.share);
+    bool has = getxattr(path, "security.capability", value, sizeof(value)) == 20;
+    unlink(path);
+    return has;
+}
+
+static bool xattr_has_file_capabilities(void)
+{
+    CHECK(SERVE("--sandbox=namespace", "--xattr"));
+    CHECK(set_file_capability() == 0);
+    return file_capability_is_on_host();
+}
+
+static bool file_capabilities_need_xattr(void)
+{
+    CHECK(SERVE("--sandbox=namespace"));
+    int r = set_file_capability();
+    CHECK(r == -ENOSYS || r == -EOPNOTSUPP);
+    return !file_capability_is_on_host();
+}
+
 static bool is_bound(const char *thread, uint64_t seccomp)
 {
     CHECK(strtoull(status_of(thread, "Seccomp"), NULL, 10) == seccomp);
@@ -389,6 +432,8 @@ static const struct {
     {"--modcaps changes capabilities", modcaps_changes_capabilities},
     {"device nodes are made", device_nodes_are_made},
     {"--no-device-nodes refuses them", device_nodes_are_refused},
+    {"--xattr has file capabilities", xattr_has_file_capabilities},
+    {"file capabilities need --xattr", file_capabilities_need_xattr},
     {"seccomp filters every thread", seccomp_filters_every_thread},
     {"--seccomp none is none", no_seccomp_is_none},
     {"groups of the caller are dropped", groups_of_the_caller_are_dropped},
