@@ -40,7 +40,7 @@ static bool is_root_of_a_mount(int fd)
 
 /*
  * A file opened by its handle may be in the kernel's cache under no name, and nowhere beneath a folder then. Kernels
- * with erratum 3 refuse all that is handled for it. The others take the root of its mount instead; but not for what a
+ * with erratum 3 have nothing to grant it rights by. The others take the root of its mount instead; but not for what a
  * hard link must not gain, so rights that the share grants to files cannot be handled.
  */
 static uint64_t rights_with_file_handles(int share_fd)
