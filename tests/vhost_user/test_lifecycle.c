@@ -468,7 +468,7 @@ static bool give_folder_to_user(struct daemon *theirs, char folder[32])
 static bool as_ordinary_user(bool (*work)(void))
 {
     int status;
-    char folder[32], command[64];
+    char folder[32], command[160];
     struct daemon ours = daemon_;
     bool ok = give_folder_to_user(&daemon_, folder);
     pid_t pid = fork();
