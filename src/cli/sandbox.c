@@ -85,6 +85,18 @@ static int reopen_share(const char *path, int share_fd)
     return -1;
 }
 
+/* One more wall where Linux has it (5.14): nothing below the share can be a device, a program with suid, or a way elsewhere.
+ * What the host mounts there later has the flags that the host gives it. */
+static void restrict_tree(int tree)
+{
+#if defined(SYS_mount_setattr) && defined(MOUNT_ATTR_NOSYMFOLLOW)
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOSYMFOLLOW};
+    syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr));
+#else
+    (void)tree;
+#endif
+}
+
 /* Makes the share a mount of its own, over itself. Returns a descriptor of it, or -1. */
 static int bind_share(const char *path, int share_fd)
 {
@@ -94,6 +106,8 @@ static int bind_share(const char *path, int share_fd)
     if (here < 0)
         return -1;
     int tree = (int)syscall(SYS_open_tree, here, "", clone_tree);
+    if (tree >= 0)
+        restrict_tree(tree);
     if (tree >= 0 && syscall(SYS_move_mount, tree, "", here, "", empty_paths) != 0) {
         int err = errno;
         close(tree);

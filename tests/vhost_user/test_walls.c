@@ -172,6 +172,25 @@ static bool namespaces_show_the_share_alone(void)
     return no_descriptor_leads_out();
 }
 
+static bool first_line_has(const char *path, const char *word)
+{
+    char line[1024] = "";
+    FILE *f = fopen(path, "r");
+    if (f == NULL || fgets(line, sizeof(line), f) == NULL)
+        line[0] = '\0';
+    if (f != NULL)
+        fclose(f);
+    return strstr(line, word) != NULL;
+}
+
+static bool namespaces_leave_no_devices_and_links(void)
+{
+    CHECK(SERVE("--sandbox=namespace"));
+    CHECK(first_line_has(of_server("mountinfo"), "nodev"));
+    CHECK(first_line_has(of_server("mountinfo"), "nosuid"));
+    return first_line_has(of_server("mountinfo"), "nosymfollow");
+}
+
 static bool namespaces_have_no_network(void)
 {
     CHECK(SERVE("--sandbox=namespace"));
@@ -181,7 +200,7 @@ static bool namespaces_have_no_network(void)
 
 static bool chroot_shows_the_share_alone(void)
 {
-    CHECK(SERVE("--sandbox=chroot"));
+    CHECK(SERVE("--sandbox=chroot", "--no-announce-submounts"));
     CHECK(is_share(of_server("root")) && is_share(of_server("cwd")));
     return no_descriptor_leads_out();
 }
@@ -423,6 +442,7 @@ static const struct {
     bool (*run)(void);
 } cases[] = {
     {"namespaces show the share alone", namespaces_show_the_share_alone},
+    {"namespaces leave no devices and links", namespaces_leave_no_devices_and_links},
     {"namespaces have no network", namespaces_have_no_network},
     {"chroot shows the share alone", chroot_shows_the_share_alone},
     {"--sandbox none is none", no_sandbox_is_none},

@@ -39,7 +39,7 @@ struct memfs_dirent *memfs_dirent_create(const char *name, struct memfs_inode *i
     if (entry == NULL)
         return NULL;
     entry->inode = inode;
-    entry->type = (uint8_t)IFTODT(inode->mode);
+    entry->type = (uint8_t)IFTODT(inode->type); /* whose lock is not held */
     entry->name_len = (uint8_t)len;
     memcpy(entry->name, name, len);
     entry->name[len] = '\0';
