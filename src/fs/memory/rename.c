@@ -154,7 +154,7 @@ static void set_parent(struct move *m, struct memfs_inode *inode, struct memfs_i
 static void point(struct memfs_dirent *entry, struct memfs_inode *inode)
 {
     entry->inode = inode;
-    entry->type = (uint8_t)IFTODT(inode->mode);
+    entry->type = (uint8_t)IFTODT(inode->type);
 }
 
 static void exchange(struct move *m, struct oriel_fs_time now)
