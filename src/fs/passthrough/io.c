@@ -226,6 +226,9 @@ int64_t pt_lseek(void *fs, void *inode, void *handle, uint64_t offset, uint32_t 
     return at >= 0 ? at : -errno;
 }
 
+/* Who asks for more asks again; a reset does not wait longer than for this. */
+#define COPY_MAX (UINT64_C(64) << 20)
+
 ssize_t pt_copy_file_range(void *fs, void *in_inode, void *in_handle, uint64_t in_offset, void *out_inode,
                            void *out_handle, uint64_t out_offset, uint64_t len, uint32_t flags)
 {
@@ -242,6 +245,6 @@ ssize_t pt_copy_file_range(void *fs, void *in_inode, void *in_handle, uint64_t i
     if (err != 0)
         return err;
     off_t from = (off_t)in_offset, to = (off_t)out_offset;
-    ssize_t n = copy_file_range(in->fd, &from, out->fd, &to, (size_t)min_u64(len, SSIZE_MAX), 0);
+    ssize_t n = copy_file_range(in->fd, &from, out->fd, &to, (size_t)min_u64(len, COPY_MAX), 0);
     return n >= 0 ? n : -errno;
 }

@@ -79,7 +79,8 @@ int open_for_call(struct passthrough *pt, struct pt_inode *inode, int flags)
     int err = inode_fd(pt, inode, &ref);
     if (err == 0)
         err = rights_begin(pt, NULL, CREDS_ANY);
-    return err != 0 ? err : reopen_fd(pt, ref.fd, flags);
+    int fd = err != 0 ? err : reopen_fd(pt, ref.fd, flags);
+    return fd == -EMFILE ? -ENFILE : fd;
 }
 
 /* Consumes fd, which has taken from the budget. */
