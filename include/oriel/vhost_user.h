@@ -29,9 +29,10 @@ extern "C" {
 
 /* What a thread in oriel_vhost_user_queue_run() does between two kicks. */
 enum oriel_poll_mode {
-    ORIEL_POLL_AUTO = 0, /* polls for as long as that has been catching requests lately, at most poll_ns */
-    ORIEL_POLL_OFF,      /* sleeps at once: least processor time */
-    ORIEL_POLL_ON,       /* polls poll_ns each time: least delay, where each queue has a core to itself */
+    ORIEL_POLL_AUTO =
+        0, /* polls for as long as that has been catching requests lately, at most poll_ns; hiprio never */
+    ORIEL_POLL_OFF, /* sleeps at once: least processor time */
+    ORIEL_POLL_ON,  /* polls poll_ns each time: least delay, where each queue has a core to itself */
 };
 
 enum oriel_vhost_user_level {

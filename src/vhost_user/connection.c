@@ -98,11 +98,18 @@ static int create_device(struct oriel_vhost_user *vu)
     return oriel_virtio_fs_create(&device, &vu->device);
 }
 
+/* Nobody waits for an answer to what comes by hiprio. */
+static enum oriel_poll_mode mode_of_ring(const struct oriel_vhost_user *vu, uint16_t index)
+{
+    enum oriel_poll_mode mode = vu->options.poll;
+    return index == 0 && mode == ORIEL_POLL_AUTO ? ORIEL_POLL_OFF : mode;
+}
+
 static int init_rings(struct oriel_vhost_user *vu)
 {
     uint16_t count = oriel_virtio_fs_queue_count(vu->device);
     for (uint16_t i = 0; i < count; i++) {
-        int r = ring_init(&vu->rings[i], vu->options.poll, vu->options.poll_ns);
+        int r = ring_init(&vu->rings[i], mode_of_ring(vu, i), vu->options.poll_ns);
         if (r != 0)
             return r;
         vu->ring_count++;

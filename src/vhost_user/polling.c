@@ -1,7 +1,9 @@
 #include "vhost_user/polling.h"
 
-#define CREDIT_MAX   8    /* a steady stream may pause this often without a return to sleeping */
-#define CREDIT_TRIAL 2    /* so many misses end a trial */
+#define CREDIT_MAX   8 /* a steady stream may pause this often without a return to sleeping */
+#define CREDIT_TRIAL 2 /* so many misses end a trial */
+#define SLEEP_SHORT                                                                                          \
+    4 /* longest polls that a short sleep may last: it has the wake-up in it that polling saves */
 #define PATIENCE_MIN 16   /* short sleeps before the first trial */
 #define PATIENCE_MAX 8192 /* a failed trial then costs about a thousandth of a poll each request */
 
@@ -41,7 +43,7 @@ void polling_miss(struct polling *polling)
 
 void polling_slept(struct polling *polling, uint32_t count, uint64_t ns)
 {
-    if (ns / count > polling->max_ns || polling->credit > 0)
+    if (ns / count / SLEEP_SHORT > polling->max_ns || polling->credit > 0)
         return;
     polling->sleeps += count;
     if (polling->sleeps < polling->patience)

@@ -5,7 +5,8 @@
  * processor time when none comes, and where client and server share a core it keeps the very request from
  * being made that it waits for. So AUTO polls only while polls succeed; and it finds out whether they would
  * by trying, ever more rarely while that fails. Short sleeps alone prove nothing: on a shared core every
- * sleep is short.
+ * sleep is short. And a sleep that is a little too long for a poll may be so by the wake-up at its end, which a poll
+ * does without.
  */
 #ifndef ORIEL_VHOST_USER_POLLING_H
 #define ORIEL_VHOST_USER_POLLING_H

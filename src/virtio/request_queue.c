@@ -15,6 +15,9 @@
  */
 #define BATCH_REQUESTS 64
 #define BATCH_BYTES    (64 * 1024)
+/* Who polls has the driver on another core, and a wake-up takes it longer than us a request: the first replies wake it, and
+ * it takes them and makes new requests while we go on. */
+#define BATCH_POLLED 4
 
 /* A request in the pool costs its vectors; a hostile guest may post many. Over this they are served inline.
  */
@@ -91,7 +94,7 @@ static void complete(struct request_queue *queue, size_t len)
     unlock_used(queue, locked);
     queue->batch_requests++;
     queue->batch_bytes += len + chain->in_bytes;
-    if (queue->batch_requests >= BATCH_REQUESTS || queue->batch_bytes >= BATCH_BYTES)
+    if (queue->batch_requests >= queue->batch_limit || queue->batch_bytes >= BATCH_BYTES)
         publish_batch(queue);
 }
 
@@ -279,6 +282,7 @@ void request_queue_refresh_memory(struct request_queue *queue)
 static int serve_available(struct request_queue *queue, bool ask_for_kick)
 {
     int taken = 0;
+    queue->batch_limit = ask_for_kick ? BATCH_REQUESTS : BATCH_POLLED;
     split_queue_disable_kicks(&queue->ring);
     do {
         refresh_memory(queue);

@@ -48,6 +48,7 @@ struct request_queue {
     struct split_queue ring;
     bool broken_told;
     struct request_queue_counters counters;
+    unsigned batch_limit;    /* requests that are published together at most */
     unsigned batch_requests; /* served since the last publication */
     uint64_t batch_bytes;
 

@@ -45,13 +45,24 @@ static void auto_begins_after_short_sleeps(void **state)
     assert_true(sleeps > 1 && sleeps < 100);
 }
 
+/* The wake-up at its end made it too long for a poll. */
+static void auto_tries_after_sleeps_that_a_wakeup_made_long(void **state)
+{
+    (void)state;
+    struct polling p;
+    polling_init(&p, ORIEL_POLL_AUTO, MAX_NS);
+    for (int i = 0; i < 100 && polling_budget(&p) == 0; i++)
+        polling_slept(&p, 1, 2 * MAX_NS);
+    assert_int_equal(polling_budget(&p), MAX_NS);
+}
+
 static void auto_stays_asleep_after_long_sleeps(void **state)
 {
     (void)state;
     struct polling p;
     polling_init(&p, ORIEL_POLL_AUTO, MAX_NS);
     for (int i = 0; i < 100000; i++) {
-        polling_slept(&p, 1, MAX_NS + 1);
+        polling_slept(&p, 1, 5 * MAX_NS);
         assert_int_equal(polling_budget(&p), 0);
     }
 }
@@ -127,6 +138,7 @@ int main(void)
         cmocka_unit_test(off_never_polls),
         cmocka_unit_test(on_always_polls),
         cmocka_unit_test(auto_begins_after_short_sleeps),
+        cmocka_unit_test(auto_tries_after_sleeps_that_a_wakeup_made_long),
         cmocka_unit_test(auto_stays_asleep_after_long_sleeps),
         cmocka_unit_test(auto_gives_up_where_polls_fail),
         cmocka_unit_test(auto_keeps_polling_while_that_succeeds),

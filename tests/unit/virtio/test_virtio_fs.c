@@ -285,6 +285,19 @@ static void a_batch_is_notified_once(void **state)
     assert_int_equal(stats(f).kicks, 2);
 }
 
+/* It is likely on another core, and works there while we go on. */
+static void who_polls_wakes_the_driver_early(void **state)
+{
+    struct fixture *f = *state;
+    for (uint16_t i = 0; i < 8; i++)
+        offer(f, 1, (uint16_t)(2 * i), STUB_PLAIN, i);
+    f->rearm = true;
+    assert_int_equal(oriel_virtio_fs_poll(f->device, 1), 8);
+    assert_int_equal(atomic_load(&f->notified[1]), 2);
+    for (uint16_t i = 0; i < 8; i++)
+        assert_used(f, 1, 2u * i, 16);
+}
+
 /* While the next long WRITE is served the driver works already on the reply to the last one. */
 static void much_data_ends_a_batch(void **state)
 {
@@ -722,6 +735,7 @@ int main(void)
         CASE(requests_are_answered_with_their_exact_length),
         CASE(hiprio_requests_say_so),
         CASE(a_batch_is_notified_once),
+        CASE(who_polls_wakes_the_driver_early),
         CASE(much_data_ends_a_batch),
         CASE(polling_leaves_kicks_off),
         CASE(a_stopped_queue_asks_for_kicks),
