@@ -3,7 +3,7 @@
  * client is a driver like a guest's: it sleeps on the call descriptor and kicks only when it is asked to.
  *
  * usage: bench_serve ORIEL VIRTIOFSD [--rounds N] [--only TEXT] [--depth N] [--place shared|split]
- *                    [--queues N] [--walk FILES] [--folder DIR] [-- OPTION-OF-ORIEL...]
+ *                    [--two-queues yes] [--walk FILES] [--folder DIR] [-- OPTION-OF-ORIEL...]
  *
  * --folder: where the tree is made, instead of /dev/shm. A tmpfs keeps every inode in memory, so what a walk makes the
  * kernel keep shows on a disk only.
@@ -40,12 +40,15 @@ struct server {
 static char folder[256], share[272];
 static const char *only = "", *only_place = "";
 static unsigned only_depth, rounds = 5, queues = 1;
+static bool two_queues;
 
 /* ---- the servers ---- */
 
 static void pin(pid_t pid, int core)
 {
     cpu_set_t set;
+    if (core < 0)
+        return;
     CPU_ZERO(&set);
     CPU_SET(core, &set);
     sched_setaffinity(pid, sizeof(set), &set);
@@ -256,8 +259,7 @@ static void measure_place(struct server *servers, size_t count, const char *plac
         }
     }
     int tree = floor_open(share);
-    printf("\nClient and server %s, %u queue%s. Nanoseconds; cpu: processor time of the server.\n", place,
-           queues, queues == 1 ? "" : "s");
+    printf("\nClient and server %s, one queue. Nanoseconds; cpu: processor time of the server.\n", place);
     printf("%-32s %5s %10s %10s %10s  %5s      %7s %7s %6s  %s\n", "one operation", "depth", "floor", "oriel",
            "virtiofsd", "ratio", "cpu", "cpu", "ratio", "virtiofsd was");
     measure_echo(server_core);
@@ -409,6 +411,14 @@ static void measure_walk(struct server *servers, unsigned long files)
     }
 }
 
+static void measure_two_queues(struct server *server)
+{
+    queues = 2;
+    if (!start(server, -1, 200) || !measure_queues(&server->driver, rounds))
+        fprintf(stderr, "bench_serve: %s cannot be started\n", server->name);
+    stop(server);
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
     (void)st;
@@ -448,8 +458,8 @@ int main(int argc, char **argv)
             only_depth = (unsigned)atoi(value);
         else if (strcmp(argv[i], "--place") == 0)
             only_place = value;
-        else if (strcmp(argv[i], "--queues") == 0)
-            queues = (unsigned)atoi(value);
+        else if (strcmp(argv[i], "--two-queues") == 0)
+            two_queues = strcmp(value, "yes") == 0;
         else if (strcmp(argv[i], "--walk") == 0)
             walk_files = strtoul(value, NULL, 10);
         else if (strcmp(argv[i], "--folder") == 0)
@@ -472,6 +482,10 @@ int main(int argc, char **argv)
     servers[2] = (struct server){.name = "pool of 64", .binary = argv[2], .pool = "64"};
     if (walk_files != 0) {
         measure_walk(servers, walk_files);
+        return 0;
+    }
+    if (two_queues) {
+        measure_two_queues(&servers[0]);
         return 0;
     }
     if (strcmp(only_place, "split") != 0)

@@ -72,6 +72,8 @@ void make_tree(const char *folder);
 int floor_open(const char *folder);
 
 bool driver_connect(struct driver *driver, const char *socket, unsigned queues);
+/* Another driver of the same connection, with a queue and slots of its own; on a connection of two queues. */
+bool driver_second(struct driver *second, struct driver *first);
 /* The same without a daemon, for echo_start(). */
 bool driver_connect_to_echo(struct driver *driver);
 /* Runs the workload with `depth` requests in flight for about ns nanoseconds. Returns nanoseconds per
@@ -81,6 +83,9 @@ void driver_forget(struct driver *driver, uint64_t nodeid, uint64_t count);
 /* One request, answered before it returns; 0 or -errno. */
 int driver_call(struct driver *driver, uint32_t opcode, uint64_t nodeid, const void *arg, size_t len,
                 void *out, size_t room);
+
+/* first: a connection of two queues. */
+bool measure_queues(struct driver *first, unsigned rounds);
 
 /* A server that answers whatever it is asked with an empty reply, in a process of its own. */
 bool echo_start(struct driver *driver, pid_t *pid, int core);

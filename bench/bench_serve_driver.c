@@ -88,10 +88,24 @@ bool driver_connect(struct driver *driver, const char *socket, unsigned queues)
 {
     driver_init(driver);
     if (fe_connect(&driver->fe, socket, 5000) != 0 ||
-        fe_set_up(&driver->fe, GUEST_BYTES, queues + 1, QUEUE_SIZE) != 0 || fe_fuse_init(&driver->fe, 1) != 0)
+        fe_set_up(&driver->fe, GUEST_BYTES * queues, queues + 1, QUEUE_SIZE) != 0 ||
+        fe_fuse_init(&driver->fe, 1) != 0)
         return false;
     make_slots(driver);
     return learn_tree(driver);
+}
+
+bool driver_second(struct driver *second, struct driver *first)
+{
+    *second = *first;
+    if (first->fe.queue_count < 3)
+        return false;
+    second->queue = 2;
+    second->mark++;
+    second->seed ^= 0x9e3779b97f4a7c15u;
+    make_slots(second);
+    first->fe.memory_used = second->fe.memory_used;
+    return true;
 }
 
 bool driver_connect_to_echo(struct driver *driver)
