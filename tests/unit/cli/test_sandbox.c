@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -22,6 +23,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include <oriel/worker_pool.h>
 
 /* A folder with the share and a folder beside it, each with a file and a program. */
 static char base[64];
@@ -265,6 +268,12 @@ static void landlock_forbids_execution_with_file_handles_in_a_mount_of_its_own(v
 
 /* ---- seccomp ---- */
 
+#if defined(__s390__)
+#define CLONE_FLAGS_ARGUMENT 1
+#else
+#define CLONE_FLAGS_ARGUMENT 0
+#endif
+
 static int make_socket(void)
 {
     return result_of((int)syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0));
@@ -278,6 +287,62 @@ static int unshare_users(void)
 static int own_umask(void)
 {
     return result_of((int)syscall(SYS_unshare, CLONE_FS));
+}
+
+/* Like vfork(), and in namespaces of its own: waiting for the child's status is forbidden. */
+static int clone_with(unsigned long flags)
+{
+    unsigned long argument[5] = {0};
+    argument[CLONE_FLAGS_ARGUMENT] = flags | CLONE_VFORK | SIGCHLD;
+    int pid = (int)syscall(SYS_clone, argument[0], argument[1], argument[2], argument[3], argument[4]);
+    if (pid == 0)
+        _exit(0);
+    return result_of(pid);
+}
+
+static int clone_users(void)
+{
+    return clone_with(CLONE_NEWUSER);
+}
+
+static int clone_mounts(void)
+{
+    return clone_with(CLONE_NEWNS);
+}
+
+static int clone_no_namespace(void)
+{
+    return clone_with(0);
+}
+
+static int clone3_users(void)
+{
+    uint64_t arguments[8] = {CLONE_NEWUSER | CLONE_VFORK, 0, 0, 0, SIGCHLD};
+    int pid = (int)syscall(SYS_clone3, arguments, sizeof(arguments));
+    if (pid == 0)
+        _exit(0);
+    return result_of(pid);
+}
+
+static void *work(void *argument)
+{
+    return argument;
+}
+
+static int start_thread(void)
+{
+    pthread_t thread;
+    int err = pthread_create(&thread, NULL, work, NULL);
+    return err != 0 ? err : pthread_join(thread, NULL);
+}
+
+static int start_pool(void)
+{
+    struct oriel_worker_pool *pool;
+    int err = oriel_worker_pool_create(NULL, &pool);
+    if (err == 0)
+        oriel_worker_pool_destroy(pool);
+    return -err;
 }
 
 static int die_of(enum sandbox_seccomp action, int (*act)(void))
@@ -298,6 +363,18 @@ static void a_forbidden_system_call_kills(void **state)
     assert_int_equal(die_of(SECCOMP_NONE, make_socket), 0);
     assert_int_equal(die_of(SECCOMP_KILL, own_umask), 0);
     assert_int_equal(die_of(SECCOMP_KILL, open_inside), 0);
+}
+
+static void clone_makes_threads_but_no_namespaces(void **state)
+{
+    (void)state;
+    assert_int_equal(in_child(&none, clone_no_namespace), 0);
+    assert_int_equal(die_of(SECCOMP_KILL, clone_no_namespace), 0);
+    assert_int_equal(die_of(SECCOMP_KILL, clone_users), -SIGSYS);
+    assert_int_equal(die_of(SECCOMP_KILL, clone_mounts), -SIGSYS);
+    assert_int_equal(die_of(SECCOMP_KILL, clone3_users), ENOSYS);
+    assert_int_equal(die_of(SECCOMP_KILL, start_thread), 0);
+    assert_int_equal(die_of(SECCOMP_KILL, start_pool), 0);
 }
 
 static int has_no_new_privileges(void)
@@ -322,6 +399,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(landlock_forbids_execution_with_file_handles_in_a_mount_of_its_own,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_forbidden_system_call_kills, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(clone_makes_threads_but_no_namespaces, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_gains_privileges_any_more, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
