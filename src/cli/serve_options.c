@@ -63,6 +63,8 @@ static const char *add_id_map(struct sandbox_id_map *maps, size_t *count, const 
     char separator = text[0];
     if (*count == SANDBOX_ID_MAPS)
         return "too many maps";
+    if (separator == '\0' || (separator >= '0' && separator <= '9'))
+        return "must be :inside:outside:count:";
     for (int i = 0; i < 3; i++) {
         char *end;
         if (*at++ != separator || *at < '0' || *at > '9')
@@ -73,7 +75,7 @@ static const char *add_id_map(struct sandbox_id_map *maps, size_t *count, const 
             return "a number has more than 32 bits";
         at = end;
     }
-    if (at[0] != separator || at[1] != '\0' || (separator >= '0' && separator <= '9'))
+    if (at[0] != separator || at[1] != '\0')
         return "must be :inside:outside:count:";
     if (field[2] == 0 || field[0] + field[2] > UINT32_MAX || field[1] + field[2] > UINT32_MAX)
         return "the range is empty or too long";

@@ -410,7 +410,18 @@ static const struct {
     {"--rlimit-nofile=many", "--rlimit-nofile not a number"},
     {"--modcaps=chown", "--modcaps must be"},
     {"--uid-map=0:1000:1", "--uid-map must be"},
+    {"--uid-map=", "--uid-map must be"},
+    {"--uid-map= 0 1000 1 ", "--uid-map must be"}, /* what comes behind an empty value is no part of it */
+    {"--uid-map=:", "--uid-map must be"},
+    {"--uid-map=:0:1000:", "--uid-map must be"},
+    {"--uid-map=00100010", "--uid-map must be"},
+    {"--gid-map= 0 1000 1 ", "--gid-map must be"},
+    {"--gid-map=0:1000:1:", "--gid-map must be"},
     {"--translate-uid=0:1000:1", "--translate-uid"},
+    {"--translate-uid=", "--translate-uid"},
+    {"--translate-uid=map", "--translate-uid"},
+    {"--translate-gid=", "--translate-gid"},
+    {"--translate-gid=map:", "--translate-gid"},
     {"--tag=", "--tag must be"},
     {"-o timeout=never", "-o timeout must be seconds"},
     /* Together. */
