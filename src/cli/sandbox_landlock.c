@@ -43,8 +43,10 @@ static bool is_root_of_a_mount(int fd)
  * with erratum 3 have nothing to grant it rights by. The others take the root of its mount instead; but not for what a
  * hard link must not gain, so rights that the share grants to files cannot be handled.
  */
-static uint64_t rights_with_file_handles(int share_fd)
+static uint64_t rights_with_file_handles(long version, int share_fd)
 {
+    if (version < 2) /* it has no right to move and link between folders, and forbids it then */
+        return 0;
     long errata = ask(ASK_ERRATA);
     bool has_place = errata > 0 && (errata & ERRATUM_3_FIXED) && is_root_of_a_mount(share_fd);
     return has_place ? ACCESS_EXECUTE | ACCESS_REFER : 0;
@@ -76,7 +78,7 @@ bool sandbox_landlock(int share_fd, bool file_handles)
 {
     long version = ask(ASK_VERSION);
     struct ruleset_attr attr = {
-        .fs = file_handles ? rights_with_file_handles(share_fd) : rights_of_version(version),
+        .fs = file_handles ? rights_with_file_handles(version, share_fd) : rights_of_version(version),
         .net = version >= 4 ? NET_TCP : 0,
         .scoped = version >= 6 ? SCOPE_ALL : 0,
     };
