@@ -25,6 +25,7 @@ static void serve_takes_both_spellings(void **state)
     (void)state;
     struct serve_options options;
     char compat[] = "no_xattr,xattrmap=/map/trusted./user.x=y./,writeback"; /* is cut apart in place */
+    char doubled[] = "xattrmap=/map/trusted./user.x,,y./,writeback";
     assert_true(serve(&options, MAP_ALL, NULL));
     assert_true(options.xattr);
     assert_maps(&options.xattrmap, "user.a", "user.virtiofs.user.a");
@@ -35,6 +36,10 @@ static void serve_takes_both_spellings(void **state)
     assert_true(serve(&options, "-o", compat));
     assert_maps(&options.xattrmap, "trusted.a", "user.x=y.trusted.a");
     assert_true(options.xattr && options.writeback); /* rules imply attributes, as in virtiofsd */
+    serve_options_destroy(&options);
+    assert_true(serve(&options, "-o", doubled)); /* two commas are one */
+    assert_maps(&options.xattrmap, "trusted.a", "user.x,y.trusted.a");
+    assert_true(options.writeback);
     serve_options_destroy(&options);
     assert_true(serve(&options, "--xattr", NULL));
     assert_null(options.xattrmap.map);
