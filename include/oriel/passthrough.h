@@ -5,8 +5,11 @@
  * never followed; only regular files and folders are ever opened. docs/security.md says what that promises.
  *
  * An inode that the guest knows costs no descriptor: it is a file handle (name_to_handle_at) where the file
- * system has them and the process may open them (CAP_DAC_READ_SEARCH). A bounded cache keeps O_PATH
- * descriptors of what is being worked on.
+ * system has them and the process may open them (CAP_DAC_READ_SEARCH), else a name in a folder that the guest
+ * knows too. A bounded cache keeps O_PATH descriptors of what is being worked on.
+ *
+ * A process with a bound on file sizes (RLIMIT_FSIZE) has to ignore or block SIGXFSZ: a guest's write over the
+ * bound is -EFBIG then, and would end the process else.
  */
 #ifndef ORIEL_PASSTHROUGH_H
 #define ORIEL_PASSTHROUGH_H
@@ -23,8 +26,10 @@ extern "C" {
 #endif
 
 enum oriel_file_handles {
-    ORIEL_FILE_HANDLES_PREFER =
-        0, /* name_to_handle_at where the file system and our rights allow, else descriptors */
+    /* name_to_handle_at where the file system and our rights allow, else as NEVER */
+    ORIEL_FILE_HANDLES_PREFER = 0,
+    /* An inode is a place: a name in a folder, walked to again when it is used and compared with what was seen
+     * there. A file that the host renames is -ESTALE until the guest looks it up again. */
     ORIEL_FILE_HANDLES_NEVER = 1,
     ORIEL_FILE_HANDLES_MANDATORY = 2, /* fail (at create, or for that submount) where there are none */
 };
