@@ -490,7 +490,7 @@ static const struct option_row rows[] = {
     {"timeout",              FORM_COMPAT, true,  set_timeout,              NULL},
     {"writeback",            FORM_BOTH,   false, set_writeback,            "           the guest may keep written data back"},
     {"no_writeback",         FORM_COMPAT, false, set_no_writeback,         NULL},
-    {"xattr",                FORM_BOTH,   false, set_xattr,                "           extended attributes"},
+    {"xattr",                FORM_BOTH,   false, set_xattr,                "           extended attributes: user.* and security.*"},
     {"no_xattr",             FORM_COMPAT, false, set_no_xattr,             NULL},
     {"xattrmap",             FORM_BOTH,   true,  set_xattrmap,             "RULES      names of attributes: :TYPE:SCOPE:KEY:PREPEND: … or :map:KEY:PREPEND:; implies --xattr"},
     {"posix-acl",            FORM_LONG,   false, set_posix_acl,            "           access control lists, with --xattr"},
