@@ -23,6 +23,7 @@
 #include "cli/mount_options.h"
 
 #define DEFAULT_THREADS_MAX 4
+#define FUSE_CONF           "/etc/fuse.conf" /* fusermount3's */
 
 struct mounted {
     const struct mount_options *options;
@@ -180,6 +181,33 @@ static int create_server(struct mounted *m)
     return error != 0 ? refuse("cannot start", -error) : CLI_OK;
 }
 
+/* As fusermount3 reads it: a line of its own, which may be behind blanks and before a comment. */
+static bool users_may_allow_others(void)
+{
+    cleanup_free char *line = NULL;
+    size_t room = 0;
+    bool may = false;
+    FILE *f = fopen(FUSE_CONF, "re");
+    while (f != NULL && !may && getline(&line, &room, f) > 0) {
+        line[strcspn(line, "#")] = '\0';
+        char *rest, *word = strtok_r(line, " \t\n", &rest);
+        may = word != NULL && strcmp(word, "user_allow_other") == 0;
+    }
+    if (f != NULL)
+        fclose(f);
+    return may;
+}
+
+static int refuse_mount(const struct mount_options *options, int error)
+{
+    if (error != EPERM || !options->allow_other || geteuid() == 0 || users_may_allow_others())
+        return refuse_mountpoint(options->mountpoint, error);
+    fprintf(stderr,
+            "oriel mount: --allow-other is not permitted to users: leave it out, or have root add the line "
+            "user_allow_other to " FUSE_CONF "\n");
+    return CLI_USAGE;
+}
+
 static int mount_it(struct mounted *m)
 {
     struct oriel_fuse_mount_options mount = {
@@ -190,7 +218,7 @@ static int mount_it(struct mounted *m)
         .allow_other = m->options->allow_other,
     };
     m->fd = oriel_fuse_mount(&mount);
-    return m->fd < 0 ? refuse_mountpoint(m->options->mountpoint, -m->fd) : CLI_OK;
+    return m->fd < 0 ? refuse_mount(m->options, -m->fd) : CLI_OK;
 }
 
 static unsigned default_threads(void)
