@@ -7,14 +7,15 @@
 
 #include "fuse/request.h"
 
-#define OP_EARLY     UINT32_C(0x01) /* allowed before INIT */
-#define OP_ALONE     UINT32_C(0x02) /* runs with the gate closed: nothing else does meanwhile */
-#define OP_MAY_BLOCK UINT32_C(0x04) /* may take long; a transport with a pool hands it off */
-#define OP_MODIFIES  UINT32_C(0x08) /* refused with EROFS on a read-only share */
-#define OP_NO_REPLY  UINT32_C(0x10) /* never answered */
-#define OP_NODE      UINT32_C(0x20) /* header.nodeid must be known; pinned in request.node */
-#define OP_DATA      UINT32_C(0x40) /* only min_args are arguments, the rest stays in the vectors */
-#define OP_CREATES   UINT32_C(0x80) /* may carry extensions behind its names */
+#define OP_EARLY     UINT32_C(0x01)  /* allowed before INIT */
+#define OP_ALONE     UINT32_C(0x02)  /* runs with the gate closed: nothing else does meanwhile */
+#define OP_MAY_BLOCK UINT32_C(0x04)  /* may take long; a transport with a pool hands it off */
+#define OP_MODIFIES  UINT32_C(0x08)  /* refused with EROFS on a read-only share */
+#define OP_NO_REPLY  UINT32_C(0x10)  /* never answered */
+#define OP_NODE      UINT32_C(0x20)  /* header.nodeid must be known; pinned in request.node */
+#define OP_DATA      UINT32_C(0x40)  /* only min_args are arguments, the rest stays in the vectors */
+#define OP_CREATES   UINT32_C(0x80)  /* may carry extensions behind its names */
+#define OP_NAMED     UINT32_C(0x100) /* about something in the folder request.node: an error may be of that */
 
 struct op_row {
     const char *name;

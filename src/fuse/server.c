@@ -91,6 +91,16 @@ static size_t put_off(struct request *r)
     return ORIEL_FUSE_WOULD_BLOCK;
 }
 
+/* ESTALE of an operation in a folder may be of what was to be found or made there: then the folder is asked. */
+static bool node_is_gone(struct request *r)
+{
+    if ((r->op->flags & OP_NAMED) == 0)
+        return true;
+    const struct oriel_fs *fs = &r->server->fs;
+    struct oriel_fs_attr attr;
+    return fs->ops->getattr(fs->fs, &r->caller, r->node->inode, NULL, &attr) == -ESTALE;
+}
+
 static size_t finish(struct request *r, int rc, uint64_t started)
 {
     if (__builtin_expect(r->would_block, 0))
@@ -98,7 +108,7 @@ static size_t finish(struct request *r, int rc, uint64_t started)
     bool silent = (r->op->flags & OP_NO_REPLY) != 0;
     size_t len = silent ? 0 : reply_finish(r, rc);
     uint64_t ns = now_ns(r->server) - started;
-    if (__builtin_expect(rc == -ESTALE, 0) && r->node != NULL)
+    if (__builtin_expect(rc == -ESTALE, 0) && r->node != NULL && node_is_gone(r))
         fuse_node_mark_stale(&r->server->nodes, r->node);
     request_trace_end(r, rc, len, ns);
     request_end(r);

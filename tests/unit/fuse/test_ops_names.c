@@ -121,6 +121,24 @@ static void create_makes_node_and_handle(void **state)
     assert_int_equal(client_getattr(c, out.entry.nodeid, NULL), -ESTALE);
 }
 
+/* The ESTALE of a CREATE is of the file that it met as a rule: its folder is still the guest's folder. */
+static void estale_of_a_name_is_not_of_its_folder(void **state)
+{
+    struct rig *rig = *state;
+    struct client *c = &rig->client;
+    struct wire_create_in in = {.flags = O_RDWR | O_CREAT, .mode = S_IFREG | 0666};
+    struct wire_entry_out entry;
+    fake_fs_fail(rig->fake, FAKE_CREATE, -ESTALE, 2);
+    assert_int_equal(client_call_name(c, FUSE_CREATE, rig->folder, &in, sizeof(in), "new"), -ESTALE);
+    assert_int_equal(client_lookup(c, FUSE_ROOT_ID, "folder", &entry), 0);
+    assert_int_equal(entry.nodeid, rig->folder);
+    /* Of one that is gone itself the name leads to another node. */
+    fake_fs_fail(rig->fake, FAKE_GETATTR, -ESTALE, 1);
+    assert_int_equal(client_call_name(c, FUSE_CREATE, rig->folder, &in, sizeof(in), "new"), -ESTALE);
+    assert_int_equal(client_lookup(c, FUSE_ROOT_ID, "folder", &entry), 0);
+    assert_int_not_equal(entry.nodeid, rig->folder);
+}
+
 static void tmpfile_ignores_its_name(void **state)
 {
     struct rig *rig = *state;
@@ -306,6 +324,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(unlink_and_rmdir, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(renames, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(create_makes_node_and_handle, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(estale_of_a_name_is_not_of_its_folder, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(tmpfile_ignores_its_name, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(create_that_goes_wrong_leaves_nothing, rig_setup, rig_teardown),
         cmocka_unit_test(no_file_is_made_without_a_handle),
