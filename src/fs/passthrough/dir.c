@@ -78,10 +78,41 @@ static int open_folder(struct passthrough *pt, struct pt_inode *inode, const ori
     if (direct)
         return inode_open_checked(pt, inode, O_RDONLY | O_DIRECTORY);
     int fd = openat(ref.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0 || errno != EACCES)
-        return fd >= 0 ? fd : -errno;
+    if (fd < 0)
+        fd = -errno;
     /* "." is searched for, and a folder that one may only list is no less open to list. */
-    return reopen_fd(pt, ref.fd, O_RDONLY | O_DIRECTORY);
+    if (fd == -EACCES)
+        fd = reopen_fd(pt, ref.fd, O_RDONLY | O_DIRECTORY);
+    return fd == -EMFILE ? -ENFILE : fd;
+}
+
+/* With a descriptor of the budget: -ENFILE. */
+static int open_to_keep(struct passthrough *pt, struct pt_inode *inode, const oriel_fs_caller *caller)
+{
+    int err = descriptor_take(pt);
+    if (err != 0)
+        return err;
+    int fd = open_folder(pt, inode, caller);
+    if (fd < 0)
+        budget_put(&pt->budget);
+    return fd;
+}
+
+static int open_for_one_call(struct passthrough *pt, struct pt_inode *inode, const oriel_fs_caller *caller)
+{
+    budget_take_over_limit(&pt->budget);
+    int fd = open_folder(pt, inode, caller);
+    budget_put(&pt->budget);
+    return fd;
+}
+
+/* Without a descriptor each call opens the folder with the rights of the process, so the caller's are asked here. */
+static int may_list(struct passthrough *pt, struct pt_inode *inode, const oriel_fs_caller *caller)
+{
+    if (!pt->options.enforce_credentials)
+        return 0;
+    cleanup_fd int fd = open_for_one_call(pt, inode, caller);
+    return fd < 0 ? fd : 0;
 }
 
 int pt_opendir(void *fs, const oriel_fs_caller *caller, void *inode, uint32_t flags,
@@ -99,16 +130,13 @@ int pt_opendir(void *fs, const oriel_fs_caller *caller, void *inode, uint32_t fl
         handle_release(pt, handle);
         return -ENOMEM;
     }
-    if (descriptor_take(pt) == 0) {
-        int fd = open_folder(pt, inode, caller);
-        if (fd < 0)
-            budget_put(&pt->budget);
-        if (fd < 0 && fd != -EMFILE && fd != -ENFILE) {
-            handle_release(pt, handle);
-            return fd;
-        }
-        handle->fd = fd < 0 ? -1 : fd;
+    int fd = open_to_keep(pt, inode, caller);
+    int err = fd == -ENFILE ? may_list(pt, inode, caller) : fd < 0 ? fd : 0;
+    if (err != 0) {
+        handle_release(pt, handle);
+        return err;
     }
+    handle->fd = fd < 0 ? -1 : fd;
     handle_attach(pt, handle, inode);
     *out = (struct oriel_fs_opened){.handle = handle};
     return 0;
@@ -239,9 +267,7 @@ int pt_readdir(void *fs, void *inode, void *handle, uint64_t offset, oriel_fs_em
     const struct pt_handle *folder = handle;
     if (folder->fd >= 0)
         return list_handle(pt, inode, folder, offset, emit, arg);
-    budget_take_over_limit(&pt->budget);
-    cleanup_fd int fd = open_folder(pt, inode, NULL);
-    budget_put(&pt->budget);
+    cleanup_fd int fd = open_for_one_call(pt, inode, NULL);
     return fd < 0 ? fd : list_unbuffered(pt, inode, fd, offset, emit, arg);
 }
 

@@ -323,6 +323,31 @@ static void enforced_credentials_ask_the_host_again(void **state)
     rig_close(rig, secret);
 }
 
+static void a_used_up_budget_opens_no_closed_folder(void **state)
+{
+    SKIP_UNLESS_ROOT();
+    struct rig *rig = RIG(state);
+    struct oriel_fs_opened opened;
+    void *handles[16];
+    unsigned count = 0;
+    host_file(rig, "file", "x");
+    assert_int_equal(mkdir(on_host(rig, "closed"), 0700), 0);
+    struct oriel_passthrough_options options = rig->options;
+    options.fd_budget = 16;
+    rig_reopen(rig, &options);
+    void *file = rig_lookup(rig, rig->root, "file"), *closed = rig_lookup(rig, rig->root, "closed");
+    while (count < 16 && rig_try_open(rig, file, O_RDONLY, &handles[count]) == 0)
+        count++;
+    assert_true(count < 16);
+    assert_int_equal(rig->fs.ops->opendir(rig->fs.fs, &user, closed, 0, &opened), -EACCES);
+    assert_int_equal(rig->fs.ops->opendir(rig->fs.fs, &as_root, closed, 0, &opened), 0);
+    rig->fs.ops->releasedir(rig->fs.fs, closed, opened.handle);
+    while (count > 0)
+        rig_release(rig, file, handles[--count]);
+    rig_close(rig, closed);
+    rig_close(rig, file);
+}
+
 /* Searching it is another right. */
 static void a_folder_that_may_only_be_listed_can_be_opened(void **state)
 {
@@ -526,6 +551,7 @@ int main(void)
         WITH(setup_keeping, kept_credentials_serve_one_caller_after_the_other),
         WITH(setup_keeping, a_thread_started_by_a_switched_one_has_the_rights_of_the_process),
         WITH(setup_enforcing, enforced_credentials_ask_the_host_again),
+        WITH(setup_enforcing, a_used_up_budget_opens_no_closed_folder),
         WITH(setup_enforcing, a_folder_that_may_only_be_listed_can_be_opened),
         WITH(setup_nothing, ids_are_translated_both_ways),
         WITH(setup_nothing, bad_id_rules_are_refused),
