@@ -206,6 +206,7 @@ static int list_from(struct passthrough *pt, const struct pt_inode *inode, int f
 {
     if ((offset == 0 && !at->fresh) || offset != at->at) {
         at->used = at->filled = 0;
+        at->at = UINT64_MAX; /* whatever was in the buffer has to be sought again */
         int err = seek_to(fd, offset);
         if (err != 0)
             return err;

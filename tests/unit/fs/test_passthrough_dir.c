@@ -182,6 +182,24 @@ static void forged_cookies_give_an_error_or_a_listing(void **state)
     rig->fs.ops->releasedir(rig->fs.fs, rig->root, handle);
 }
 
+static void a_refused_cookie_loses_no_entry(void **state)
+{
+    struct rig *rig = RIG(state);
+    static struct listing listing;
+    make_names(rig, 0, 100);
+    void *handle = open_dir(rig, rig->root);
+    listing = (struct listing){.room = 5};
+    assert_int_equal(rig->fs.ops->readdir(rig->fs.fs, rig->root, handle, 0, collect, &listing), 0);
+    uint64_t next = listing.next;
+    int err = rig->fs.ops->readdir(rig->fs.fs, rig->root, handle, UINT64_C(1) << 63, collect, &listing);
+    assert_int_equal(err, -EINVAL);
+    assert_int_equal(listing.total, 5);
+    listing.room = 1000;
+    assert_int_equal(rig->fs.ops->readdir(rig->fs.fs, rig->root, handle, next, collect, &listing), 0);
+    check_each_once(&listing, 0, 100);
+    rig->fs.ops->releasedir(rig->fs.fs, rig->root, handle);
+}
+
 static void a_listing_needs_no_descriptor_of_the_budget(void **state)
 {
     struct rig *rig = RIG(state);
@@ -300,6 +318,7 @@ int main(void)
         BOTH(names_that_stay_come_once_while_others_come_and_go),
         BOTH(a_listing_from_the_start_shows_what_is_new),
         BOTH(forged_cookies_give_an_error_or_a_listing),
+        BOTH(a_refused_cookie_loses_no_entry),
         BOTH(a_listing_needs_no_descriptor_of_the_budget),
         BOTH(threads_can_share_a_folder_handle),
         BOTH(a_removed_folder_that_is_open_lists_nothing),
