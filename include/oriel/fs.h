@@ -39,7 +39,9 @@ struct oriel_fs_time {
     uint32_t nsec;
 };
 
-#define ORIEL_FS_ATTR_SUBMOUNT UINT32_C(1) /* a mount point below the shared folder (FUSE_ATTR_SUBMOUNT) */
+/* Of a folder: a mount point below the shared one, or where another device number begins, as with a subvolume of Btrfs
+ * (FUSE_ATTR_SUBMOUNT). */
+#define ORIEL_FS_ATTR_SUBMOUNT UINT32_C(1)
 #define ORIEL_FS_ATTR_DAX      UINT32_C(2) /* per-inode DAX (FUSE_ATTR_DAX) */
 
 struct oriel_fs_attr {

@@ -197,6 +197,15 @@ void inode_pin(struct passthrough *pt, struct pt_inode *inode, int path_fd)
 
 /* ---- entries and inodes ---- */
 
+/*
+ * With its number, an inode of another device could be taken for one of the parent's. Btrfs gives each subvolume a device
+ * number of its own in one mount: for the guest it is another file system then, but it is no other mount.
+ */
+static bool is_other_device(const struct pt_inode *parent, const struct oriel_fs_entry *entry)
+{
+    return parent != NULL && (entry->attr.mode & S_IFMT) == S_IFDIR && entry->identity.dev != parent->dev;
+}
+
 int entry_fill(struct passthrough *pt, const struct pt_inode *parent, int dir_fd, const char *name,
                const struct statx *stx, struct oriel_fs_entry *out)
 {
@@ -208,7 +217,7 @@ int entry_fill(struct passthrough *pt, const struct pt_inode *parent, int dir_fd
     bool crosses = out->identity.mount != mount->id;
     if (crosses && !pt->options.submounts)
         return -EXDEV;
-    if (crosses)
+    if (crosses || is_other_device(parent, out))
         out->attr.flags |= ORIEL_FS_ATTR_SUBMOUNT;
     if (out->identity.generation != 0 && (crosses || mount->birth_time))
         return 0;

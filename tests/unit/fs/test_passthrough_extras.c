@@ -1,6 +1,7 @@
 /* Extended attributes, locks, ioctls, submounts. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/btrfs.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
@@ -364,6 +365,53 @@ static void submounts_are_announced_and_kept_apart(void **state)
     assert_int_equal(umount(on_host(rig, "mnt")), 0);
 }
 
+static bool mount_btrfs(const struct rig *rig, const char *name)
+{
+    char command[800];
+    snprintf(command, sizeof(command),
+             "truncate -s 128M %s/image && mkfs.btrfs -q %s/image >/dev/null 2>&1 && "
+             "mount -o loop %s/image %s 2>/dev/null",
+             rig->base, rig->base, rig->base, on_host(rig, name));
+    return system(command) == 0;
+}
+
+static void make_subvolume(const char *folder, const char *name)
+{
+    struct btrfs_ioctl_vol_args args = {0};
+    snprintf(args.name, sizeof(args.name), "%s", name);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY);
+    assert_true(fd >= 0);
+    assert_int_equal(ioctl(fd, BTRFS_IOC_SUBVOL_CREATE, &args), 0);
+    close(fd);
+}
+
+/* They have inode numbers of their own under a device number of their own, but are in the mount of the folder. */
+static void subvolumes_are_announced_like_submounts(void **state)
+{
+    SKIP_UNLESS_ROOT();
+    struct rig *rig = RIG(state);
+    struct oriel_fs_entry entry;
+    assert_int_equal(mkdir(on_host(rig, "b"), 0755), 0);
+    if (!mount_btrfs(rig, "b")) {
+        print_message("needs mkfs.btrfs and a kernel that mounts its file system from a file\n");
+        skip();
+    }
+    make_subvolume(on_host(rig, "b"), "sub");
+    assert_int_equal(mkdir(on_host(rig, "b/sub/inner"), 0755), 0);
+    rig_reopen(rig, &(struct oriel_passthrough_options){.submounts = true});
+    void *top = rig_lookup(rig, rig->root, "b"), *sub = rig_lookup(rig, top, "sub");
+    int err = rig->fs.ops->lookup(rig->fs.fs, &as_root, top, "sub", &entry);
+    uint32_t flags = entry.attr.flags;
+    if (err == 0)
+        err = rig->fs.ops->lookup(rig->fs.fs, &as_root, sub, "inner", &entry);
+    rig_close(rig, sub);
+    rig_close(rig, top);
+    assert_int_equal(umount(on_host(rig, "b")), 0);
+    assert_int_equal(err, 0);
+    assert_int_equal(flags & ORIEL_FS_ATTR_SUBMOUNT, ORIEL_FS_ATTR_SUBMOUNT);
+    assert_int_equal(entry.attr.flags & ORIEL_FS_ATTR_SUBMOUNT, 0);
+}
+
 /* No file handles without its nfs_export option, and a birth time that changes when a file is copied up. */
 static void an_overlay_can_be_shared(void **state)
 {
@@ -453,6 +501,7 @@ int main(void)
         BOTH(flocks_belong_to_handles),
         BOTH(ioctls_of_the_list_work_and_no_others),
         BOTH(submounts_are_announced_and_kept_apart),
+        cmocka_unit_test_setup_teardown(subvolumes_are_announced_like_submounts, setup, teardown),
         BOTH(an_overlay_can_be_shared),
         BOTH(a_label_that_cannot_be_had_leaves_no_file),
     };
