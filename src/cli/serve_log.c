@@ -1,6 +1,8 @@
 #include "cli/serve_log.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,13 +47,44 @@ static int priority_of(enum serve_log_level level)
                                         : LOG_DEBUG;
 }
 
-/* Never waits: a log that nobody reads stops no guest. */
+/*
+ * Neither syslog nor stderr is waited for: a log that nobody reads stops no guest. (The lines for each request, of
+ * --log-level debug, are written elsewhere and do wait.)
+ */
 static bool send_to_syslog(enum serve_log_level level, const char *line)
 {
     char message[600];
     int len = snprintf(message, sizeof(message), "<%d>oriel-serve[%d]: %s", LOG_DAEMON | priority_of(level),
                        own_pid, line);
     return syslog_socket >= 0 && send(syslog_socket, message, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+}
+
+/* For one line: a pipe has a whole page free then, a socket more than a line. */
+static bool has_room(void)
+{
+    struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+    return poll(&fd, 1, 0) > 0;
+}
+
+static bool put_on_stderr(const char *line)
+{
+    char text[600];
+    int len = snprintf(text, sizeof(text), "oriel serve: %s\n", line);
+    return has_room() && write(STDERR_FILENO, text, (size_t)len) >= 0;
+}
+
+static void send_to_stderr(const char *line)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* the room that was seen is this thread's */
+    static unsigned long lost;
+    char told[80];
+    pthread_mutex_lock(&lock);
+    snprintf(told, sizeof(told), "lines lost, as nobody read this log: %lu", lost);
+    if (lost != 0 && put_on_stderr(told))
+        lost = 0;
+    if (!put_on_stderr(line))
+        lost++;
+    pthread_mutex_unlock(&lock);
 }
 
 void serve_log(enum serve_log_level level, const char *format, ...)
@@ -64,5 +97,5 @@ void serve_log(enum serve_log_level level, const char *format, ...)
     vsnprintf(line, sizeof(line), format, args);
     va_end(args);
     if (!send_to_syslog(level, line))
-        dprintf(2, "oriel serve: %s\n", line);
+        send_to_stderr(line);
 }
