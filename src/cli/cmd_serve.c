@@ -368,6 +368,7 @@ static void block_signals(struct service *service)
     sigprocmask(SIG_BLOCK, &set, NULL);
     service->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a guest's write over RLIMIT_FSIZE is EFBIG */
 }
 
 static void finish(struct service *service)

@@ -90,6 +90,7 @@ static int block_signals(struct run_machine *machine, struct vm_error *error)
     /* Not served, only not deadly: output that nobody reads is dropped, terminal access from the background
      * fails. */
     sigaddset(&set, SIGPIPE);
+    sigaddset(&set, SIGXFSZ); /* a guest's write over RLIMIT_FSIZE is EFBIG */
     sigaddset(&set, SIGTTIN);
     sigaddset(&set, SIGTTOU);
     sigprocmask(SIG_BLOCK, &set, NULL);
