@@ -376,9 +376,10 @@ static bool opens_untold(const struct pt_inode *inode)
     return !inode_is(inode, S_IFREG) && !inode_is(inode, S_IFDIR) && !inode_is(inode, S_IFLNK);
 }
 
-static void pin_place(struct passthrough *pt, const struct place *place, struct pt_inode *inode)
+/* By the handle: what is compared here counts as looked at from now on. The name may lead to another file again. */
+static void pin_by_handle(struct passthrough *pt, struct pt_inode *inode)
 {
-    int fd = open_place(pt, place);
+    int fd = inode_open_handle(pt, inode, O_PATH);
     if (fd >= 0 && inode_check(inode, fd) == 0)
         inode_pin(pt, inode, fd);
     else if (fd >= 0)
@@ -412,7 +413,7 @@ static int make_inode(struct passthrough *pt, struct pt_inode *parent, const cha
     if (err != 0)
         mount_put(pt, mount);
     else if ((*out)->handle_bytes > 0 && opens_untold(*out))
-        pin_place(pt, place, *out);
+        pin_by_handle(pt, *out);
     return err;
 }
 
