@@ -110,11 +110,28 @@ int inode_check(struct pt_inode *inode, int path_fd)
     return verify(inode, path_fd, &stx);
 }
 
+/* Why a file that is not the inode's may refuse to be opened. */
+static bool may_be_of_another_file(int err)
+{
+    return err == -ENXIO || err == -EACCES || err == -ENOTDIR || err == -EISDIR || err == -ELOOP;
+}
+
+/* The error of opening an inode's handle that nobody has compared: -ESTALE if it is another file's. */
+static int error_of_unverified(struct passthrough *pt, struct pt_inode *inode, int err)
+{
+    if (!may_be_of_another_file(err))
+        return err;
+    cleanup_fd int path_fd = inode_open_handle(pt, inode, O_PATH);
+    return path_fd >= 0 && inode_check(inode, path_fd) == -ESTALE ? -ESTALE : err;
+}
+
 int inode_open_checked(struct passthrough *pt, struct pt_inode *inode, int flags)
 {
     int fd = inode_open_handle(pt, inode, flags);
-    if (fd < 0 || atomic_load_explicit(&inode->verified, memory_order_relaxed))
+    if (atomic_load_explicit(&inode->verified, memory_order_relaxed))
         return fd;
+    if (fd < 0)
+        return error_of_unverified(pt, inode, fd);
     int err = inode_check(inode, fd);
     if (err == 0)
         return fd;

@@ -306,6 +306,26 @@ static void a_folder_swapped_for_a_link_after_lookup_is_not_followed(void **stat
     }
 }
 
+/* ESTALE, for which the guest looks the name up again, and not what the other file says to being opened. */
+static void a_folder_swapped_for_a_file_after_lookup_is_stale(void **state)
+{
+    struct rig *rig = RIG(state);
+    struct oriel_fs_entry entry;
+    struct oriel_fs_opened opened;
+    void *inode;
+    assert_int_equal(mkdir(on_host(rig, "folder"), 0755), 0);
+    assert_int_equal(rig->fs.ops->lookup(rig->fs.fs, &as_root, rig->root, "folder", &entry), 0);
+    assert_int_equal(rmdir(on_host(rig, "folder")), 0);
+    host_file(rig, "folder", "no longer");
+    int err = rig->fs.ops->inode_open(rig->fs.fs, rig->root, "folder", &entry, &inode);
+    if (err == 0) {
+        assert_int_equal(rig->fs.ops->opendir(rig->fs.fs, &as_root, inode, 0, &opened), -ESTALE);
+        rig_close(rig, inode);
+    } else {
+        assert_int_equal(err, -ESTALE);
+    }
+}
+
 struct swapper {
     const struct rig *rig;
     atomic_bool stop;
@@ -481,6 +501,7 @@ int main(void)
         BOTH(a_file_swapped_for_a_fifo_after_lookup_is_not_opened),
         BOTH(a_file_swapped_for_another_after_lookup_is_stale_and_not_truncated),
         BOTH(a_folder_swapped_for_a_link_after_lookup_is_not_followed),
+        BOTH(a_folder_swapped_for_a_file_after_lookup_is_stale),
         BOTH(a_name_that_keeps_changing_only_ever_opens_the_regular_file),
         BOTH(a_shared_folder_that_is_a_symbolic_link_is_refused),
         BOTH(a_folder_moved_out_of_the_share_opens_no_way_up),
