@@ -168,25 +168,35 @@ static bool is_alone_in(const struct pt_lock_owner *owner, const struct flock *f
     return fcntl(owner->fd, F_OFD_GETLK, &probe) == 0 && probe.l_type == F_UNLCK;
 }
 
+/* Linux before 6.5 has no answer to this. */
+static bool has_lock_in(const struct pt_lock_owner *owner, const struct flock *found)
+{
+    struct flock own = {
+        .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = found->l_start, .l_len = found->l_len};
+    return fcntl(owner->fd, F_OFD_GETLK, &own) == 0 && own.l_type != F_UNLCK;
+}
+
 /* The kernel names no process for such locks. 0: several share the range, too many lock the file, or it is another
  * process's. */
 static uint32_t holder_locked(const struct passthrough *pt, const struct pt_inode *inode, uint64_t asking,
                               const struct flock *found)
 {
-    const struct pt_lock_owner *only = NULL;
+    const struct pt_lock_owner *holder = NULL;
     const struct pt_lock_owner *each = pt->lock_owners[((uintptr_t)inode >> 6) % PT_LOCKS];
-    unsigned others = 0;
+    unsigned others = 0, holders = 0;
     for (; each != NULL; each = each->next) {
         if (each->inode != inode || each->owner == asking)
             continue;
-        if (others == PROBES_MAX)
-            break;
+        if (others++ == PROBES_MAX)
+            return 0;
         if (is_alone_in(each, found))
             return each->pid;
-        only = each;
-        others++;
+        if (has_lock_in(each, found)) {
+            holder = each;
+            holders++;
+        }
     }
-    return others == 1 ? only->pid : 0;
+    return holders == 1 ? holder->pid : 0;
 }
 
 int pt_getlk(void *fs, void *inode, void *handle, struct oriel_fs_lock *lock)

@@ -245,6 +245,21 @@ static void the_process_that_holds_a_lock_is_named(void **state)
     rig_close(rig, file);
 }
 
+static void nobody_is_named_for_a_lock_of_another_process(void **state)
+{
+    struct rig *rig = RIG(state);
+    host_file(rig, "file", "x");
+    void *file = rig_lookup(rig, rig->root, "file");
+    assert_int_equal(lock(rig, file, 1, F_WRLCK, 10, 19), 0);
+    int fd = open(on_host(rig, "file"), O_RDWR);
+    struct flock wanted = {.l_type = F_WRLCK, .l_start = 20, .l_len = 10};
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &wanted), 0);
+    assert_int_equal(holder_of(rig, file, 20, 29), 0);
+    assert_int_equal(holder_of(rig, file, 10, 19), 1001);
+    close(fd);
+    rig_close(rig, file);
+}
+
 static void locks_hold_against_processes_of_the_host(void **state)
 {
     struct rig *rig = RIG(state);
@@ -497,6 +512,7 @@ int main(void)
         BOTH(posix_locks_belong_to_their_owners),
         BOTH(a_lock_by_open_file_ends_with_its_handle),
         BOTH(the_process_that_holds_a_lock_is_named),
+        BOTH(nobody_is_named_for_a_lock_of_another_process),
         BOTH(locks_hold_against_processes_of_the_host),
         BOTH(flocks_belong_to_handles),
         BOTH(ioctls_of_the_list_work_and_no_others),
