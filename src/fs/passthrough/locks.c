@@ -199,12 +199,24 @@ static uint32_t holder_locked(const struct passthrough *pt, const struct pt_inod
     return holders == 1 ? holder->pid : 0;
 }
 
+/* Of an owner that has no descriptor. fd: or a negative errno. */
+static struct fd_ref open_for_one_question(struct passthrough *pt, struct pt_inode *inode)
+{
+    budget_take_over_limit(&pt->budget);
+    struct fd_ref ref = {.pt = pt, .fd = open_to_lock(pt, inode), .kind = FD_REF_OWNED};
+    if (ref.fd < 0) {
+        budget_put(&pt->budget);
+        ref.kind = FD_REF_NONE;
+    }
+    return ref;
+}
+
 int pt_getlk(void *fs, void *inode, void *handle, struct oriel_fs_lock *lock)
 {
     (void)handle;
     struct passthrough *pt = fs;
     struct flock found;
-    cleanup_fd int temporary = -1;
+    cleanup_fd_ref struct fd_ref temporary = {.kind = FD_REF_NONE, .fd = -1};
     if (lock->flock)
         return -EINVAL;
     if (!inode_is(inode, S_IFREG))
@@ -216,11 +228,11 @@ int pt_getlk(void *fs, void *inode, void *handle, struct oriel_fs_lock *lock)
     const struct pt_lock_owner *owner = *find_locked(pt, inode, lock->owner);
     if (owner == NULL) {
         pthread_mutex_unlock(&pt->lock_owners_lock);
-        temporary = open_to_lock(pt, inode);
+        temporary = open_for_one_question(pt, inode);
         pthread_mutex_lock(&pt->lock_owners_lock);
         owner = *find_locked(pt, inode, lock->owner);
     }
-    int fd = owner != NULL ? owner->fd : temporary;
+    int fd = owner != NULL ? owner->fd : temporary.fd;
     if (fd < 0)
         err = fd;
     else if (fcntl(fd, F_OFD_GETLK, &found) != 0)

@@ -256,6 +256,12 @@ static void nobody_is_named_for_a_lock_of_another_process(void **state)
     assert_int_equal(fcntl(fd, F_OFD_SETLK, &wanted), 0);
     assert_int_equal(holder_of(rig, file, 20, 29), 0);
     assert_int_equal(holder_of(rig, file, 10, 19), 1001);
+    /* A lock that the one who asks shares is still the other one's. */
+    assert_int_equal(lock(rig, file, 1, F_RDLCK, 40, 49), 0);
+    assert_int_equal(lock(rig, file, 99, F_RDLCK, 40, 49), 0);
+    struct flock own = {.l_type = F_UNLCK};
+    bool answers = fcntl(fd, F_OFD_GETLK, &own) == 0; /* Linux 6.5 */
+    assert_int_equal(holder_of(rig, file, 40, 49), answers ? 1001 : 0);
     close(fd);
     rig_close(rig, file);
 }
