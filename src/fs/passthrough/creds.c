@@ -193,11 +193,12 @@ static uint64_t capabilities_of(enum creds_rights rights, const struct creds_cal
     return own;
 }
 
+/* As far as the process itself may. One with none of these capabilities reaches what its own ids do. */
 static bool may_reach_every_file(void)
 {
     const uint64_t reach = thread.own.effective &
                            (CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_DAC_READ_SEARCH) | CAP_BIT(CAP_FOWNER));
-    return (thread.now.effective & reach) == reach;
+    return reach != 0 && (thread.now.effective & reach) == reach;
 }
 
 int creds_enter(enum creds_rights rights, const struct creds_caller *caller, const struct creds_held *process)

@@ -2,10 +2,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -291,6 +293,36 @@ static void a_thread_started_by_a_switched_one_has_the_rights_of_the_process(voi
     assert_ptr_equal(done, rig);
 }
 
+/* What it may see then depends on its ids: those of the guest's user who was there before are not its own. */
+static void a_process_without_rights_over_all_files_looks_up_as_itself(void **state)
+{
+    SKIP_UNLESS_ROOT();
+    struct rig *rig = RIG(state);
+    assert_int_equal(mkdir(on_host(rig, "closed"), 0700), 0);
+    host_file(rig, "closed/file", "x");
+    fflush(NULL);
+    if (fork() == 0) {
+        struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+        const uint32_t kept = 1u << CAP_SETUID | 1u << CAP_SETGID;
+        struct __user_cap_data_struct data[2] = {{.effective = kept, .permitted = kept}};
+        oriel_passthrough_restore_thread();
+        CHILD_CHECK(syscall(SYS_capset, &header, data) == 0);
+        rig_reopen(rig,
+                   &(struct oriel_passthrough_options){.switch_credentials = true, .keep_credentials = true});
+        struct oriel_fs_entry entry;
+        struct oriel_fs_opened opened;
+        const struct oriel_fs_ops *ops = rig->fs.ops;
+        void *closed = rig_lookup(rig, rig->root, "closed");
+        CHILD_CHECK(ops->create(rig->fs.fs, &user, rig->root, "new", 0600, O_RDWR, 0, 0, &entry, &opened) ==
+                    0);
+        CHILD_CHECK(ops->lookup(rig->fs.fs, &user, closed, "file", &entry) == 0);
+        _exit(0);
+    }
+    int status = 0;
+    assert_true(wait(&status) > 0);
+    assert_int_equal(status, 0);
+}
+
 static void enforced_credentials_ask_the_host_again(void **state)
 {
     SKIP_UNLESS_ROOT();
@@ -551,6 +583,7 @@ int main(void)
         WITH(setup_keeping, kept_credentials_serve_one_caller_after_the_other),
         WITH(setup_keeping, a_thread_started_by_a_switched_one_has_the_rights_of_the_process),
         WITH(setup_enforcing, enforced_credentials_ask_the_host_again),
+        WITH(setup_keeping, a_process_without_rights_over_all_files_looks_up_as_itself),
         WITH(setup_enforcing, a_used_up_budget_opens_no_closed_folder),
         WITH(setup_enforcing, a_folder_that_may_only_be_listed_can_be_opened),
         WITH(setup_nothing, ids_are_translated_both_ways),
