@@ -560,7 +560,8 @@ static bool user_translates(void)
 /* libvirt says so for a user who has no range of ids; newgidmap(1) is not needed for that, nor would it help. */
 static bool user_maps_itself(void)
 {
-    static const char *const arguments[] = {"--uid-map=:0:65534:1:", "--gid-map=:0:65534:1:", NULL};
+    static const char *const arguments[] = {"--sandbox=namespace",
+                                            "--uid-map=:0:65534:1:", "--gid-map=:0:65534:1:", NULL};
     CHECK(serve_with(arguments));
     return works_on_files();
 }
