@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -403,6 +405,9 @@ static bool works_on_forgotten_files(void)
 
 static const char *cannot_forget(void)
 {
+    struct statfs fs;
+    if (statfs(daemon_.share, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
+        return "a tmpfs forgets no file, and TMPDIR is on one";
     if (geteuid() != 0 || access("/proc/sys/vm/drop_caches", W_OK) != 0)
         return "the kernel's cache cannot be dropped here";
     return NULL;
@@ -450,43 +455,36 @@ static const struct {
 };
 #define SANDBOXES (sizeof(sandboxes) / sizeof(sandboxes[0]))
 
-/* In a folder of its own: the test's is closed to others. */
-static bool give_folder_to_user(struct daemon *theirs, char folder[32])
+/* In a folder of its own, entered as root and named from within: those above it are closed to others. */
+static bool enter_folder_as_user(const char *folder)
 {
-    strcpy(folder, "/tmp/oriel-user-XXXXXX");
-    if (mkdtemp(folder) == NULL || chmod(folder, 0755) != 0)
-        return false;
-    snprintf(theirs->folder, sizeof(theirs->folder), "%s", folder);
-    snprintf(theirs->share, sizeof(theirs->share), "%s/share", folder);
-    snprintf(theirs->log, sizeof(theirs->log), "%s/log", folder);
-    return mkdir(theirs->share, 0755) == 0 && chown(theirs->share, 65534, 65534) == 0 &&
-           chown(folder, 65534, 65534) == 0;
+    strcpy(daemon_.folder, ".");
+    strcpy(daemon_.share, "./share");
+    strcpy(daemon_.log, "./log");
+    return chdir(folder) == 0 && mkdir(daemon_.share, 0755) == 0 && chown(daemon_.share, 65534, 65534) == 0 &&
+           chown(".", 65534, 65534) == 0 && setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 &&
+           setresuid(65534, 65534, 65534) == 0;
 }
 
-/* As an ordinary user: user namespace, its own id as root. In a child, so that the test keeps its own rights.
- */
+/* As an ordinary user: user namespace, its own id as root. In a child, so that the test keeps its own rights. */
 static bool as_ordinary_user(bool (*work)(void))
 {
     int status;
-    char folder[32], command[160];
-    struct daemon ours = daemon_;
-    bool ok = give_folder_to_user(&daemon_, folder);
+    char folder[280], command[640];
+    snprintf(folder, sizeof(folder), "%s/user-XXXXXX", daemon_.folder);
+    CHECK(mkdtemp(folder) != NULL);
     pid_t pid = fork();
     if (pid == 0) {
-        ok = ok && setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 &&
-             setresuid(65534, 65534, 65534) == 0;
-        ok = ok && work();
+        bool ok = enter_folder_as_user(folder) && work();
         fe_close(&fe);
         ok = ok && exits_with(0);
         daemon_kill(&daemon_);
         _exit(ok ? 0 : 1);
     }
-    ok = waitpid(pid, &status, 0) == pid && status == 0;
-    snprintf(command, sizeof(command), "cat %s/log | sed 's/^/# /'; rm -rf %s", folder, folder);
+    bool ok = waitpid(pid, &status, 0) == pid && status == 0;
+    snprintf(command, sizeof(command), "sed 's/^/# /' '%s/log'; rm -rf '%s'", folder, folder);
     fflush(stdout);
-    ok = system(command) == 0 && ok;
-    daemon_ = ours;
-    return ok;
+    return system(command) == 0 && ok;
 }
 
 /* ---- id rules ---- */
