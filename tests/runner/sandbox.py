@@ -30,7 +30,6 @@ def run(argv, env, cwd, limit):
     """Runs argv for at most `limit` seconds. cwd None: the test's own temporary folder."""
     mark = uuid.uuid4().hex
     folder = tempfile.mkdtemp(prefix="oriel-test-")
-    os.chmod(folder, 0o711)  # for tests that go on as another user
     result = Result()
     out_path, err_path = Path(folder, ".stdout"), Path(folder, ".stderr")
     work = Path(folder, "tmp")
