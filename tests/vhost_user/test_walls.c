@@ -214,10 +214,36 @@ static bool no_sandbox_is_none(void)
 
 static bool inherited_descriptors_are_closed(void)
 {
-    int folder = open("/", O_PATH | O_DIRECTORY); /* left open on purpose */
-    bool ok = SERVE("--sandbox=namespace") && no_descriptor_leads_out();
+    int folder = open(daemon_.folder, O_PATH | O_DIRECTORY); /* left open on purpose */
+    bool ok = folder >= 0 && SERVE("--sandbox=namespace") && no_descriptor_leads_out();
     close(folder);
     return ok;
+}
+
+static bool serve_on(int socket_fd, int front_end)
+{
+    daemon_.extra[0] = NULL;
+    daemon_start_on(&daemon_, socket_fd);
+    fe_use_socket(&fe, front_end);
+    return fe_set_up(&fe, MEMORY, 3, 64) == 0 && fe_fuse_init(&fe, 1) == 0 &&
+           fe_fuse_getattr_root(&fe, 2) == 0;
+}
+
+static bool inherited_descriptors_around_the_socket_are_closed(void)
+{
+    int ends[2];
+    int folder = open(daemon_.folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CHECK(folder >= 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    int below = fcntl(folder, F_DUPFD, 40), socket_fd = fcntl(ends[1], F_DUPFD, 50);
+    int above = fcntl(folder, F_DUPFD, 60);
+    close(folder);
+    close(ends[1]);
+    bool served = serve_on(socket_fd, ends[0]);
+    close(below);
+    close(socket_fd);
+    close(above);
+    CHECK(served);
+    return no_descriptor_leads_out();
 }
 
 /* ---- capabilities and what else binds the process ---- */
@@ -447,6 +473,8 @@ static const struct {
     {"chroot shows the share alone", chroot_shows_the_share_alone},
     {"--sandbox none is none", no_sandbox_is_none},
     {"inherited descriptors are closed", inherited_descriptors_are_closed},
+    {"inherited descriptors below and above --fd are closed",
+     inherited_descriptors_around_the_socket_are_closed},
     {"capabilities are those listed", capabilities_are_those_listed},
     {"capabilities are those listed without sandbox", capabilities_are_those_listed_without_sandbox},
     {"--modcaps changes capabilities", modcaps_changes_capabilities},
