@@ -19,6 +19,7 @@
 
 #include "cli/command.h"
 #include "cli/sandbox_userns.h"
+#include "cli/serve_log.h"
 
 static bool complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -85,20 +86,28 @@ static int reopen_share(const char *path, int share_fd)
     return -1;
 }
 
-/* One more wall where Linux has it (5.14): nothing below the share can be a device, a program with suid, or a way elsewhere.
- * What the host mounts there later has the flags that the host gives it. */
-static void restrict_tree(int tree)
+/*
+ * One more wall where Linux has it (5.14): nothing below the share can be a device, a program with suid, or a way
+ * elsewhere, nor be written to where the share is read-only. What the host mounts there later has the flags that the
+ * host gives it.
+ */
+static void restrict_tree(int tree, bool read_only)
 {
 #if defined(SYS_mount_setattr) && defined(MOUNT_ATTR_NOSYMFOLLOW)
     struct mount_attr attr = {.attr_set = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOSYMFOLLOW};
-    syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr));
+    if (read_only)
+        attr.attr_set |= MOUNT_ATTR_RDONLY;
+    if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) != 0)
+        serve_log(SERVE_LOG_DEBUG, "sandbox: the share's mount has no flags of its own: mount_setattr: %s",
+                  strerror(errno));
 #else
     (void)tree;
+    (void)read_only;
 #endif
 }
 
 /* Makes the share a mount of its own, over itself. Returns a descriptor of it, or -1. */
-static int bind_share(const char *path, int share_fd)
+static int bind_share(const char *path, int share_fd, bool read_only)
 {
     const unsigned clone_tree = 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
     const unsigned empty_paths = 0x04 | 0x40; /* MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH */
@@ -107,7 +116,7 @@ static int bind_share(const char *path, int share_fd)
         return -1;
     int tree = (int)syscall(SYS_open_tree, here, "", clone_tree);
     if (tree >= 0)
-        restrict_tree(tree);
+        restrict_tree(tree, read_only);
     if (tree >= 0 && syscall(SYS_move_mount, tree, "", here, "", empty_paths) != 0) {
         int err = errno;
         close(tree);
@@ -121,13 +130,13 @@ static int bind_share(const char *path, int share_fd)
 }
 
 /* A file system with nothing of the host's processes, and the share as a mount of its own. */
-static bool prepare_mounts(const char *path, int *share_fd)
+static bool prepare_mounts(const char *path, int *share_fd, bool read_only)
 {
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0)
         return complain("sandbox: mounts cannot be made private");
     if (mount("proc", "/proc", "proc", MS_NODEV | MS_NOEXEC | MS_NOSUID | MS_RELATIME, NULL) != 0)
         return complain("sandbox: /proc cannot be mounted (try --sandbox chroot or none)");
-    int tree = bind_share(path, *share_fd);
+    int tree = bind_share(path, *share_fd, read_only);
     if (tree < 0)
         return complain("sandbox: the shared folder cannot be bind-mounted");
     close(*share_fd);
@@ -135,14 +144,14 @@ static bool prepare_mounts(const char *path, int *share_fd)
     return true;
 }
 
-static bool begin_child(const char *path, int *share_fd)
+static bool begin_child(const char *path, int *share_fd, bool read_only)
 {
     /* Not left behind when the parent is killed. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     /* Not before the fork: pivot_root() moves the root of every process of the namespace. */
     if (unshare(CLONE_NEWNS) != 0)
         return complain("sandbox: a mount namespace is not permitted here (try --sandbox chroot or none)");
-    return prepare_mounts(path, share_fd);
+    return prepare_mounts(path, share_fd, read_only);
 }
 
 static bool may_make_namespaces(void)
@@ -168,7 +177,7 @@ bool sandbox_enter(const struct sandbox_options *options, const char *path, int 
         *status = wait_for_child(child);
         return false;
     }
-    if (!begin_child(path, share_fd))
+    if (!begin_child(path, share_fd, options->read_only))
         exit(CLI_USAGE);
     return true;
 }

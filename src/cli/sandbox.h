@@ -39,6 +39,7 @@ struct sandbox_options {
     const char *modcaps; /* "+name:-name", or NULL */
     bool file_handles; /* the back-end may open by file handle: keeps CAP_DAC_READ_SEARCH, less of Landlock */
     bool device_nodes; /* the back-end may make them: keeps CAP_MKNOD */
+    bool read_only;    /* so is the share's mount, in namespace mode */
 };
 
 /*

@@ -271,7 +271,7 @@ static const char *set_no_announce_submounts(struct serve_options *o, const char
 static const char *set_readonly(struct serve_options *o, const char *v)
 {
     (void)v;
-    o->read_only = true;
+    o->read_only = o->sandbox.read_only = true;
     return NULL;
 }
 
