@@ -395,7 +395,6 @@ static bool serves_another(void)
     return fe_fuse_init(&fe, 1) == 0 && fe_fuse_getattr_root(&fe, 2) == 0;
 }
 
-/* The file behind guest memory is cut: SIGBUS at the next touch of the ring. */
 /* crosvm's, if it is not told otherwise. */
 static bool the_largest_ring_serves(void)
 {
@@ -410,6 +409,7 @@ static bool the_largest_ring_serves(void)
     return true;
 }
 
+/* The file behind guest memory is cut: SIGBUS at the next touch of the ring. */
 static bool cut_memory_ends_the_connection_only(void)
 {
     CHECK(set_up(3));
