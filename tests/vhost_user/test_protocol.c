@@ -5,11 +5,14 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -420,8 +423,63 @@ static bool cut_memory_ends_the_connection_only(void)
     return serves_another();
 }
 
-/* A huge page is replaced as a whole, and nothing of it stays mapped later. */
-static bool cut_huge_pages_end_the_connection_only(void)
+/* Huge pages that are reserved for the test; of all tests at once, one has them. */
+static int huge_pages_fd = -1;
+static unsigned long huge_pages_before;
+
+static unsigned long count_huge_pages(void)
+{
+    char text[32] = "";
+    ssize_t len = pread(huge_pages_fd, text, sizeof(text) - 1, 0);
+    return len > 0 ? strtoul(text, NULL, 10) : 0;
+}
+
+static void reserve_huge_pages(unsigned long count)
+{
+    char text[32];
+    int len = snprintf(text, sizeof(text), "%lu", count);
+    int fd = open("/proc/sys/vm/nr_hugepages", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0)
+        (void)!write(fd, text, (size_t)len);
+    close(fd);
+}
+
+static void give_huge_pages_back(void)
+{
+    if (huge_pages_before != count_huge_pages())
+        reserve_huge_pages(huge_pages_before);
+    close(huge_pages_fd);
+}
+
+/* Whether enough of them are free; how many that is. */
+static bool maps_huge_pages(unsigned long *needed)
+{
+    struct statfs fs;
+    int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
+    *needed = fd >= 0 && fstatfs(fd, &fs) == 0 ? (MEMORY - 1) / (unsigned long)fs.f_bsize + 1 : 0;
+    void *there = fd < 0 ? MAP_FAILED : mmap(NULL, MEMORY, PROT_READ, MAP_SHARED, fd, 0);
+    if (there != MAP_FAILED)
+        munmap(there, MEMORY);
+    close(fd);
+    return there != MAP_FAILED;
+}
+
+static const char *lacks_huge_pages(void)
+{
+    unsigned long needed;
+    huge_pages_fd = open("/proc/sys/vm/nr_hugepages", O_RDONLY | O_CLOEXEC);
+    if (huge_pages_fd < 0 || flock(huge_pages_fd, LOCK_EX) != 0)
+        return "this kernel has no huge pages";
+    huge_pages_before = count_huge_pages();
+    if (!maps_huge_pages(&needed))
+        reserve_huge_pages(huge_pages_before + needed);
+    if (maps_huge_pages(&needed))
+        return NULL;
+    give_huge_pages_back();
+    return "no huge pages are free (vm.nr_hugepages), and none can be reserved";
+}
+
+static bool cut_huge_pages(void)
 {
     CHECK(connect_only());
     fe.huge_pages = true;
@@ -432,14 +490,12 @@ static bool cut_huge_pages_end_the_connection_only(void)
     return serves_another();
 }
 
-static const char *lacks_huge_pages(void)
+/* A huge page is replaced as a whole, and nothing of it stays mapped later. */
+static bool cut_huge_pages_end_the_connection_only(void)
 {
-    int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
-    void *there = fd < 0 ? MAP_FAILED : mmap(NULL, MEMORY, PROT_READ, MAP_SHARED, fd, 0);
-    if (there != MAP_FAILED)
-        munmap(there, MEMORY);
-    close(fd);
-    return there != MAP_FAILED ? NULL : "no huge pages are free (vm.nr_hugepages)";
+    bool ok = cut_huge_pages();
+    give_huge_pages_back();
+    return ok;
 }
 
 /* The file behind the dirty log is cut: SIGBUS when the answer to a request is logged. */
