@@ -54,7 +54,7 @@ static int copy_guarded(char *guest, char *local, size_t n, bool to_guest)
 #endif
 }
 
-static int copy(struct iov_cursor *cursor, char *local, size_t n, bool to_guest)
+static int copy_guest_memory(struct iov_cursor *cursor, char *local, size_t n, bool to_guest)
 {
     assert(n <= cursor->left);
     while (n > 0) {
@@ -77,12 +77,12 @@ static int copy(struct iov_cursor *cursor, char *local, size_t n, bool to_guest)
 
 int iov_pull(struct iov_cursor *cursor, void *data, size_t n)
 {
-    return copy(cursor, data, n, false);
+    return copy_guest_memory(cursor, data, n, false);
 }
 
 int iov_push(struct iov_cursor *cursor, const void *data, size_t n)
 {
-    return copy(cursor, (char *)(uintptr_t)data, n, true);
+    return copy_guest_memory(cursor, (char *)(uintptr_t)data, n, true);
 }
 
 void iov_skip(struct iov_cursor *cursor, size_t n)
