@@ -58,6 +58,20 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static void close_all(int from_holder, const int to_holder[2])
+{
+    close(from_holder);
+    close(to_holder[0]);
+    close(to_holder[1]);
+}
+
+static void free_rig(struct rig *rig, struct waiter *waiter, void *other)
+{
+    rig_close(rig, other);
+    rig_close(rig, waiter->file);
+    rig_free(rig);
+}
+
 static void other_files_can_be_locked_meanwhile(void **state)
 {
     (void)state;
@@ -79,6 +93,8 @@ static void other_files_can_be_locked_meanwhile(void **state)
     if (read(from_holder[0], &said, 1) != 1) {
         int status;
         waitpid(holder, &status, 0);
+        close_all(from_holder[0], to_holder);
+        free_rig(rig, &waiter, other);
         assert_int_equal(WEXITSTATUS(status), 77);
         print_message("no leases on this file system\n");
         skip();
@@ -94,12 +110,8 @@ static void other_files_can_be_locked_meanwhile(void **state)
     assert_int_equal(waiter.result, 0);
     assert_int_equal(waitpid(holder, NULL, 0), holder);
     assert_true(seconds < LEASE_SECONDS - 1);
-    close(from_holder[0]);
-    close(to_holder[0]);
-    close(to_holder[1]);
-    rig_close(rig, other);
-    rig_close(rig, waiter.file);
-    rig_free(rig);
+    close_all(from_holder[0], to_holder);
+    free_rig(rig, &waiter, other);
 }
 
 int main(void)
