@@ -675,6 +675,8 @@ static bool check(struct serve_options *o)
         wrong = "--uid-map and --gid-map go with --sandbox namespace";
     else if ((o->uid_rules.count != 0 || o->gid_rules.count != 0) && o->posix_acl)
         wrong = "--translate-uid and --translate-gid do not go with --posix-acl";
+    else if ((o->posix_acl || o->security_label) && !o->xattr)
+        wrong = "-o no_xattr takes away what posix_acl and security_label need";
     else if (o->posix_acl && !xattr_option_keeps_acls(&o->xattrmap))
         wrong = "--posix-acl goes only with an --xattrmap that leaves system.posix_acl_access and "
                 "system.posix_acl_default as they are";

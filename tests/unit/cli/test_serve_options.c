@@ -4,6 +4,7 @@
  */
 #include "unit/microvm/unit.h"
 
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,6 +78,7 @@ static void say_walls(struct description *d, const struct serve_options *o)
     say_maps(d, "uid", o->sandbox.uid_map, o->sandbox.uid_maps);
     say_maps(d, "gid", o->sandbox.gid_map, o->sandbox.gid_maps);
     say_string(d, "modcaps", o->sandbox.modcaps);
+    say_if(d, !o->sandbox.device_nodes, "no-nodes");
 }
 
 static void say_semantics(struct description *d, const struct serve_options *o)
@@ -103,14 +105,27 @@ static void say_semantics(struct description *d, const struct serve_options *o)
     say_rules(d, "translate-gid", &o->gid_rules);
 }
 
+/* One for each core that the process may run on. */
+static uint16_t default_queues(void)
+{
+    cpu_set_t set;
+    assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+    return (uint16_t)min_u64((uint64_t)CPU_COUNT(&set), 64);
+}
+
 static void say_rest(struct description *d, const struct serve_options *o)
 {
     static const char *const levels[] = {"off", "error", "warn", "info", "debug"};
+    static const char *const polls[] = {"poll-auto", "poll-off", "poll-on"};
+    assert_int_equal(ORIEL_POLL_AUTO, 0);
     say_string(d, "group", o->socket_group);
     say_string(d, "tag", o->tag);
     say_if(d, o->persist, "persist");
     if (o->pool_set)
         say(d, "pool=%u", o->pool_size);
+    if (o->queues != default_queues())
+        say(d, "queues=%u", o->queues);
+    say_word(d, polls, (int)o->poll);
     if (o->rlimit_set)
         say(d, "rlimit=%llu", (unsigned long long)o->rlimit_nofile);
     if (o->log_level != SERVE_LOG_INFO)
@@ -308,6 +323,10 @@ static const struct taken c_options[] = {
     {"-o security_label,no_security_label", "xattr"},
     {"-o killpriv_v2", ""},
     {"-o no_killpriv_v2", "no-killpriv"},
+    {"-o killpriv_v2,no_killpriv_v2", "no-killpriv"},
+    {"-o no_killpriv_v2,killpriv_v2", ""},
+    {"-o no_xattr,posix_acl", "xattr acl"},
+    {"-o posix_acl,no_posix_acl,no_xattr", ""},
     {"--socket-group=kvm", "group=kvm"},
     {"--thread-pool-size=64", "pool=64"},
     {"--print-capabilities", "capabilities"},
@@ -324,7 +343,11 @@ static void options_of_the_c_daemon(void **state)
 static const struct taken own_options[] = {
     {"--persist", "persist"},
     {"--posix-lock --flock", "posix-lock flock"},
-    {"--num-request-queues=4 --poll=off", ""},
+    {"--num-request-queues=63", "queues=63"},
+    {"--num-request-queues 61 --poll=off", "queues=61 poll-off"},
+    {"--poll=on", "poll-on"},
+    {"--poll on --poll auto", ""},
+    {"--no-device-nodes", "no-nodes"},
 };
 
 static void options_that_are_our_own(void **state)
@@ -423,10 +446,16 @@ static const struct {
     {"--translate-gid=", "--translate-gid"},
     {"--translate-gid=map:", "--translate-gid"},
     {"--tag=", "--tag must be"},
+    {"--num-request-queues=0", "--num-request-queues must be 1 to 64"},
+    {"--num-request-queues=65", "--num-request-queues must be 1 to 64"},
+    {"--poll=sometimes", "--poll must be auto"},
     {"-o timeout=never", "-o timeout must be seconds"},
     /* Together. */
     {"--fd=4", "either --socket-path or --fd"},
     {"--posix-acl --translate-uid=map:0:1:1", "do not go with --posix-acl"},
+    {"-o posix_acl,no_xattr", "no_xattr takes away"},
+    {"--posix-acl -o no_xattr", "no_xattr takes away"},
+    {"-o security_label,no_xattr", "no_xattr takes away"},
     {"--uid-map=:0:1:1: --sandbox=none", "go with --sandbox namespace"},
 };
 
