@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -19,16 +20,41 @@ IS_ROOT = os.geteuid() == 0
 LET_IN = ["--allow-other"] if IS_ROOT else []
 
 
+CAP_SYS_ADMIN = 21
+
+
 def why_not():
-    """The reason why nothing can be mounted here, or None."""
-    if not os.path.exists("/dev/fuse"):
-        return "there is no /dev/fuse"
+    """The reason why this machine mounts nothing for us, or None. That it would, and `oriel mount` does not: a failure."""
+    reason = lacks()
+    if reason is not None:
+        return reason
     with tempfile.TemporaryDirectory() as point:
         probe = subprocess.run([ORIEL, "mount", "--memory", "--daemon", point], capture_output=True, text=True)
         if probe.returncode != 0:
-            return f"/dev/fuse cannot be mounted: {probe.stderr.strip()}"
+            print(f"Bail out! nothing can be mounted: {probe.stderr.strip()}")
+            sys.exit(1)
         unmount(point)
     return None
+
+
+def lacks():
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return f"/dev/fuse cannot be opened: {error.strerror}"
+    if IS_ROOT:
+        return None if int(own_status("CapEff"), 16) >> CAP_SYS_ADMIN & 1 else "mounting needs CAP_SYS_ADMIN"
+    tool = shutil.which("fusermount3")
+    if tool is None:
+        return "fusermount3 of the package fuse3 is missing"
+    if not os.stat(tool).st_mode & stat.S_ISUID or own_status("NoNewPrivs") == "1":
+        return f"{tool} gets no rights from being suid"
+    return None
+
+
+def own_status(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(line.split(":")[1].strip() for line in lines if line.startswith(f"{name}:"))
 
 
 def unmount(point, lazy=False):
