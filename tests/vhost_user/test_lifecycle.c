@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -51,7 +52,7 @@ static bool exits_with(int wanted)
 
 static bool serve(bool persist)
 {
-    return daemon_start(&daemon_, persist) && fe_connect(&fe, daemon_.socket, 2000) == 0 &&
+    return daemon_start(&daemon_, persist) && fe_connect(&fe, daemon_.socket, 10000) == 0 &&
            fe_set_up(&fe, MEMORY, 3, 64) == 0 && fe_fuse_init(&fe, 1) == 0 &&
            fe_fuse_getattr_root(&fe, 2) == 0;
 }
@@ -585,6 +586,38 @@ static bool ordinary_user_translates(void)
     return as_ordinary_user(user_translates);
 }
 
+/* ---- limits ---- */
+
+/* Linux sends SIGXFSZ for it, which ends a process that has not said otherwise. */
+static bool outlives_its_file_size_limit(void)
+{
+    static const char *const arguments[] = {"--sandbox=none", NULL};
+    const struct rlimit limit = {1 << 20, 1 << 20};
+    struct {
+        struct fuse_create_in in;
+        char name[8];
+    } create = {.in = {.flags = O_RDWR | O_CREAT, .mode = S_IFREG | 0600}, .name = "big"};
+    struct {
+        struct fuse_entry_out entry;
+        struct fuse_open_out opened;
+    } created;
+    struct {
+        struct fuse_write_in in;
+        char data[8];
+    } write_ = {.in = {.size = 8, .offset = 2 << 20}};
+    struct fuse_write_out wrote;
+    size_t len = sizeof(created);
+    CHECK(serve_with(arguments));
+    CHECK(prlimit(daemon_.pid, RLIMIT_FSIZE, &limit, NULL) == 0);
+    CHECK(fe_fuse(&fe, 1, FUSE_CREATE, 1, &create, sizeof(create.in) + 4, &created, &len) == 0);
+    write_.in.fh = created.opened.fh;
+    len = sizeof(wrote);
+    CHECK(fe_fuse(&fe, 1, FUSE_WRITE, created.entry.nodeid, &write_, sizeof(write_), &wrote, &len) == -EFBIG);
+    CHECK(fe_fuse(&fe, 1, FUSE_UNLINK, 1, "big", 4, NULL, NULL) == 0);
+    fe_close(&fe);
+    return exits_with(0);
+}
+
 /* ---- attribute rules ---- */
 
 /* Of the shared folder itself. The form of SETXATTR before FUSE_SETXATTR_EXT. */
@@ -659,6 +692,7 @@ static const struct {
     {"an ordinary user's maps of itself", ordinary_user_maps_itself},
     {"--translate-uid and --translate-gid", ids_are_translated},
     {"--translate-uid and --translate-gid as an ordinary user", ordinary_user_translates},
+    {"outlives its file size limit", outlives_its_file_size_limit},
     {"--xattrmap, to trusted.* with CAP_SYS_ADMIN", attributes_are_mapped},
     {"--xattrmap, to trusted.* without", trusted_needs_a_capability},
 };
