@@ -119,7 +119,7 @@ void oriel_vhost_user_stop(struct oriel_vhost_user *vu);
 
 /*
  * For a SIGBUS handler: a front-end can cut the file behind its guest's memory, or behind the dirty log, short,
- * and the next access is this signal. If address lies in such memory of this object, zero pages are put there,
+ * and the next access is this signal. If address lies in such memory of this object, zero pages replace all of that region,
  * the front-end is marked to be detached (oriel_vhost_user_run() then answers -EPROTO) and true is returned:
  * the handler returns and the access goes on. Async-signal-safe.
  */

@@ -299,15 +299,27 @@ static bool put_zero_page(uintptr_t address)
     return false;
 }
 
+/*
+ * All of the range at once: page by page, memory that many threads touch would become more mappings than a process may
+ * have (vm.max_map_count). But where memory is not to be overcommitted there may be no more than a page.
+ */
+static bool put_zero_pages(uintptr_t start, uintptr_t len, uintptr_t address)
+{
+    void *at = (void *)start;
+    const int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+    return mmap(at, len, PROT_READ | PROT_WRITE, fixed, -1, 0) != MAP_FAILED || put_zero_page(address);
+}
+
 bool oriel_vhost_user_repair(struct oriel_vhost_user *vu, const void *address)
 {
-    if (!mapped_ranges_find(&vu->ranges, (uintptr_t)address))
+    uintptr_t start, len;
+    if (!mapped_ranges_find(&vu->ranges, (uintptr_t)address, &start, &len))
         return false;
     int err = errno;
     /* Wakes whoever waits for messages. The socket is still open: detaching waits for users of the memory. */
     if (!atomic_exchange(&vu->memory_lost, true))
         shutdown(vu->socket, SHUT_RDWR);
-    bool repaired = put_zero_page((uintptr_t)address);
+    bool repaired = put_zero_pages(start, len, (uintptr_t)address);
     errno = err;
     return repaired;
 }

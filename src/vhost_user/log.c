@@ -34,7 +34,7 @@ static int map_bits(struct dirty_log *log, const struct vhost_user_log *wire, in
         *fault = "log cannot be mapped";
         return -errno;
     }
-    if (!mapped_ranges_insert(log->ranges, (uintptr_t)bits, wire->size)) {
+    if (!mapped_ranges_insert(log->ranges, (uintptr_t)bits, len)) {
         *fault = "too many regions are still in use";
         munmap(bits, len);
         return -ENOSPC;

@@ -39,11 +39,25 @@ void mapped_ranges_remove(struct mapped_ranges *ranges, uintptr_t start)
     }
 }
 
-bool mapped_ranges_find(const struct mapped_ranges *ranges, uintptr_t address)
+/* A slot that changes meanwhile is not the address's: that one stays as long as the memory is in use. */
+static bool read_slot(const atomic_uintptr_t *slot_start, const atomic_uintptr_t *slot_end, uintptr_t *start,
+                      uintptr_t *end)
+{
+    *start = atomic_load(slot_start);
+    *end = atomic_load(slot_end);
+    return *start != 0 && atomic_load(slot_start) == *start;
+}
+
+bool mapped_ranges_find(const struct mapped_ranges *ranges, uintptr_t address, uintptr_t *start,
+                        uintptr_t *len)
 {
     for (size_t i = 0; i < ARRAY_LEN(ranges->range); i++) {
-        if (atomic_load(&ranges->range[i].start) <= address && address < atomic_load(&ranges->range[i].end))
+        uintptr_t end;
+        if (read_slot(&ranges->range[i].start, &ranges->range[i].end, start, &end) && *start <= address &&
+            address < end) {
+            *len = end - *start;
             return true;
+        }
     }
     return false;
 }

@@ -20,13 +20,14 @@ struct mapped_ranges {
 /* How much of the address space size bytes of the file take: whole pages, which are huge on hugetlbfs. */
 uint64_t mapped_ranges_whole_pages(int fd, uint64_t size);
 
-/* False: there is no room. The range must not be touched before it is in here. */
+/* False: there is no room. The range, of whole pages, must not be touched before it is in here. */
 bool mapped_ranges_insert(struct mapped_ranges *ranges, uintptr_t start, uintptr_t len);
 
 /* Before the range is unmapped. */
 void mapped_ranges_remove(struct mapped_ranges *ranges, uintptr_t start);
 
-/* Async-signal-safe: whether address lies in a range. */
-bool mapped_ranges_find(const struct mapped_ranges *ranges, uintptr_t address);
+/* Async-signal-safe: whether address lies in a range, and which one that is. */
+bool mapped_ranges_find(const struct mapped_ranges *ranges, uintptr_t address, uintptr_t *start,
+                        uintptr_t *len);
 
 #endif

@@ -91,7 +91,7 @@ static int region_map(struct mapped_ranges *ranges, const struct vhost_user_regi
         free(region);
         return err;
     }
-    if (!mapped_ranges_insert(ranges, (uintptr_t)region->host, wire->size)) {
+    if (!mapped_ranges_insert(ranges, (uintptr_t)region->host, region->mapped_len)) {
         *fault = "too many regions are still in use";
         munmap(region->host, region->mapped_len);
         free(region);

@@ -1,3 +1,4 @@
+#include "vhost_user/backend.h"
 #include "vhost_user/memory_table.h"
 
 #include <errno.h>
@@ -52,6 +53,12 @@ static struct vhost_user_region region(unsigned n)
 static char *at(uint64_t gpa)
 {
     return oriel_memory_at(table.map, gpa, 1, 1);
+}
+
+static bool is_mapped(const void *address)
+{
+    uintptr_t start, len;
+    return mapped_ranges_find(&ranges, (uintptr_t)address, &start, &len);
 }
 
 static void a_region_shows_its_file(void **state)
@@ -197,13 +204,30 @@ static void memory_lives_as_long_as_a_map_that_shows_it(void **state)
     struct oriel_memory *held = oriel_memory_ref(table.map);
     char *host = at(r.gpa);
     assert_int_equal(memory_table_remove(&table, &r), 0);
-    assert_true(mapped_ranges_find(&ranges, (uintptr_t)host));
+    assert_true(is_mapped(host));
     host[0] = 'y';
     char c = 0;
     assert_int_equal(pread(file, &c, 1, (off_t)r.mmap_offset), 1);
     assert_int_equal(c, 'y');
     oriel_memory_unref(held);
-    assert_false(mapped_ranges_find(&ranges, (uintptr_t)host));
+    assert_false(is_mapped(host));
+}
+
+/* A process may not have as many mappings as guest memory has pages. */
+static void memory_cut_short_is_replaced_as_a_whole(void **state)
+{
+    (void)state;
+    static struct oriel_vhost_user vu = {.socket = -1};
+    memory_table_init(&table, &vu.ranges);
+    struct vhost_user_region r = region(0);
+    assert_int_equal(memory_table_add(&table, &r, file), 0);
+    char *host = at(r.gpa), *last = host + r.size - 1;
+    host[0] = *last = 'x';
+    assert_true(oriel_vhost_user_repair(&vu, host + r.size / 2));
+    assert_true(atomic_load(&vu.memory_lost));
+    assert_int_equal(host[0], 0);
+    assert_int_equal(*last, 0);
+    assert_false(oriel_vhost_user_repair(&vu, &vu));
 }
 
 int main(void)
@@ -217,6 +241,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(regions_are_removed_by_their_addresses, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_table_ends_at_its_last_slot, set_up, tear_down),
         cmocka_unit_test_setup_teardown(memory_lives_as_long_as_a_map_that_shows_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(memory_cut_short_is_replaced_as_a_whole, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
