@@ -248,9 +248,48 @@ static bool has_label(const struct passthrough *pt, const oriel_fs_caller *calle
 }
 
 /* A file system without labels is no reason to refuse the file. */
-static int label_result(int result)
+static int label_result(int err)
 {
-    return result == 0 || errno == EOPNOTSUPP ? 0 : -errno;
+    return err == -EOPNOTSUPP ? 0 : err;
+}
+
+/* A new file, by an O_PATH descriptor or one that is really open. */
+struct labelled {
+    const struct passthrough *pt;
+    const oriel_fs_caller *caller;
+    int fd;
+    bool is_real;
+};
+
+static int set_label_once(const struct labelled *file)
+{
+    const oriel_fs_caller *caller = file->caller;
+    const void *value = caller->security_value;
+    size_t size = caller->security_len;
+    int result = file->is_real
+                     ? fsetxattr(file->fd, caller->security_name, value, size, 0)
+                     : setxattr(proc_path(file->pt, file->fd).text, caller->security_name, value, size, 0);
+    return result == 0 ? 0 : -errno;
+}
+
+/*
+ * A map may have moved the label to user.*, which takes the right to write (xattr(7)). The mode of a new file may not
+ * give that to its owner: then it does so for as long as this takes.
+ */
+static int set_label(const struct labelled *file)
+{
+    struct statx stx;
+    char name[FD_NAME_SIZE];
+    int err = set_label_once(file);
+    if (err != -EACCES || identity_statx(file->fd, "", &stx) != 0)
+        return err;
+    fd_name(file->fd, name);
+    if (fchmodat(file->pt->proc_fd, name, (stx.stx_mode & 07777) | S_IWUSR, 0) != 0)
+        return err;
+    err = set_label_once(file);
+    if (fchmodat(file->pt->proc_fd, name, stx.stx_mode & 07777, 0) != 0 && err == 0)
+        err = -errno;
+    return err;
 }
 
 int label_descriptor(const struct passthrough *pt, const oriel_fs_caller *caller, int fd)
@@ -258,8 +297,8 @@ int label_descriptor(const struct passthrough *pt, const oriel_fs_caller *caller
     int err;
     if (!has_label(pt, caller, &err))
         return err;
-    return label_result(
-        fsetxattr(fd, caller->security_name, caller->security_value, caller->security_len, 0));
+    const struct labelled file = {.pt = pt, .caller = caller, .fd = fd, .is_real = true};
+    return label_result(set_label(&file));
 }
 
 int label_name(const struct passthrough *pt, const oriel_fs_caller *caller, int dir_fd, const char *name)
@@ -270,10 +309,10 @@ int label_name(const struct passthrough *pt, const oriel_fs_caller *caller, int 
     cleanup_fd int fd = open_component(pt, dir_fd, name, O_PATH, 0);
     if (fd < 0)
         return fd;
-    int result = setxattr(proc_path(pt, fd).text, caller->security_name, caller->security_value,
-                          caller->security_len, 0);
+    const struct labelled file = {.pt = pt, .caller = caller, .fd = fd};
+    err = set_label(&file);
     /* Symbolic links and devices cannot have user.*, where a map may have moved the label. */
-    if (result != 0 && errno == EPERM && starts_with(caller->security_name, "user."))
+    if (err == -EPERM && starts_with(caller->security_name, "user."))
         return 0;
-    return label_result(result);
+    return label_result(err);
 }

@@ -380,6 +380,32 @@ static void a_used_up_budget_opens_no_closed_folder(void **state)
     rig_close(rig, file);
 }
 
+/* A map may move labels to user.*, which takes the right to write. */
+static void a_file_that_nobody_may_write_gets_its_label(void **state)
+{
+    SKIP_UNLESS_ROOT();
+    struct rig *rig = RIG(state);
+    struct oriel_fs_entry entry;
+    struct oriel_fs_opened opened;
+    char value[16];
+    oriel_fs_caller labelled = user;
+    labelled.security_name = "user.virtiofs.security.selinux";
+    labelled.security_value = "label";
+    labelled.security_len = 5;
+    struct oriel_passthrough_options options = rig->options;
+    options.xattr = true;
+    rig_reopen(rig, &options);
+    const struct oriel_fs_ops *ops = rig->fs.ops;
+    assert_int_equal(
+        ops->create(rig->fs.fs, &labelled, rig->root, "file", 0444, O_RDWR, 0, 0, &entry, &opened), 0);
+    assert_int_equal(entry.attr.mode, S_IFREG | 0444);
+    ops->release(rig->fs.fs, NULL, opened.handle, 0, false);
+    assert_int_equal(ops->mkdir(rig->fs.fs, &labelled, rig->root, "folder", 0555, 0, &entry), 0);
+    assert_int_equal(entry.attr.mode, S_IFDIR | 0555);
+    assert_int_equal(getxattr(on_host(rig, "file"), labelled.security_name, value, sizeof(value)), 5);
+    assert_int_equal(getxattr(on_host(rig, "folder"), labelled.security_name, value, sizeof(value)), 5);
+}
+
 /* Searching it is another right. */
 static void a_folder_that_may_only_be_listed_can_be_opened(void **state)
 {
@@ -584,6 +610,7 @@ int main(void)
         WITH(setup_keeping, a_thread_started_by_a_switched_one_has_the_rights_of_the_process),
         WITH(setup_enforcing, enforced_credentials_ask_the_host_again),
         WITH(setup_keeping, a_process_without_rights_over_all_files_looks_up_as_itself),
+        WITH(setup_enforcing, a_file_that_nobody_may_write_gets_its_label),
         WITH(setup_enforcing, a_used_up_budget_opens_no_closed_folder),
         WITH(setup_enforcing, a_folder_that_may_only_be_listed_can_be_opened),
         WITH(setup_nothing, ids_are_translated_both_ways),
