@@ -164,6 +164,11 @@ static void a_change_fails_where_the_capability_cannot_be_ended(void **state)
     fake_fs_fail(m->rig->fake, FAKE_GETXATTR, -EACCES, 1);
     assert_int_equal(write_it(m), 0);
     assert_false(fake_fs_has_host_xattr(m->rig->fake, "file", HOST));
+    /* The list tells that without reading it. */
+    fake_fs_fail(m->rig->fake, FAKE_GETXATTR, -EACCES, 1);
+    fake_fs_fail(m->rig->fake, FAKE_REMOVEXATTR, -EACCES, 1);
+    assert_int_equal(write_it(m), 0);
+    fake_fs_fail(m->rig->fake, FAKE_REMOVEXATTR, 0, 0);
     /* A file system without attributes has none. */
     fake_fs_fail(m->rig->fake, FAKE_GETXATTR, -EOPNOTSUPP, 1);
     assert_int_equal(write_it(m), 0);
