@@ -149,12 +149,22 @@ static int get_attr(struct request *r, bool by_handle, uint64_t fh, struct oriel
     return rc;
 }
 
-static int reply_attr(struct request *r, const struct oriel_fs_attr *attr)
+static int reply_attr_for(struct request *r, const struct oriel_fs_attr *attr, struct timeout timeout)
 {
-    const struct timeout *timeout = &r->server->attr_timeout;
-    struct wire_attr_out out = {.attr_valid = timeout->sec, .attr_valid_nsec = timeout->nsec};
+    struct wire_attr_out out = {.attr_valid = timeout.sec, .attr_valid_nsec = timeout.nsec};
     attr_to_wire(r->server, r->node, attr, &out.attr);
     return reply_data(r, &out, sizeof(out));
+}
+
+static int reply_attr(struct request *r, const struct oriel_fs_attr *attr)
+{
+    return reply_attr_for(r, attr, r->server->attr_timeout);
+}
+
+/* Of a file that has no name any more a back-end may know little, and that it is gone shows when it is asked again. */
+static int reply_set_attr(struct request *r, const struct oriel_fs_attr *attr)
+{
+    return attr->nlink == 0 ? reply_attr_for(r, attr, (struct timeout){0}) : reply_attr(r, attr);
 }
 
 int op_getattr(struct request *r)
@@ -248,7 +258,7 @@ int op_setattr(struct request *r)
     struct oriel_fs_attr attr = {0};
     rc = set_attr(r, in, handle, &attr);
     put_optional(r, handle);
-    return rc != 0 ? rc : reply_attr(r, &attr);
+    return rc != 0 ? rc : reply_set_attr(r, &attr);
 }
 
 int op_access(struct request *r)

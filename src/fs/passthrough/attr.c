@@ -161,11 +161,15 @@ static int apply(const struct change *change)
 
 /*
  * A guest with a write-back cache, which alone sets ctime, sends a file's times also after its last name has gone. Nobody
- * can see them any more, but of an error its next syncfs(2) would tell.
+ * can see them any more, but of an error its next syncfs(2) would tell. Only where a file handle says that the file is
+ * gone: one that is found by its name may just have another name now.
+ *
+ * The same request comes of utimensat(2) for mtime alone, and may mean the file that the host has put in the place of this
+ * one: that is not to be told apart, and succeeds without effect for as long as the guest trusts the name.
  */
 static bool comes_too_late(const struct change *change, int err)
 {
-    return err == -ESTALE && (change->set & ORIEL_FS_SET_CTIME) != 0 &&
+    return err == -ESTALE && change->inode->handle_bytes > 0 && (change->set & ORIEL_FS_SET_CTIME) != 0 &&
            (change->set & ~(ORIEL_FS_SET_CTIME | ORIEL_FS_SET_MTIME)) == 0;
 }
 

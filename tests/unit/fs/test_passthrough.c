@@ -303,6 +303,33 @@ static void a_fifo_works_when_its_name_is_gone(void **state)
     rig_close(rig, fifo);
 }
 
+static bool uses_file_handles(const struct rig *rig)
+{
+    struct oriel_passthrough_options options = rig->options;
+    struct oriel_fs fs;
+    bool never = options.file_handles == ORIEL_FILE_HANDLES_NEVER;
+    options.file_handles = ORIEL_FILE_HANDLES_MANDATORY;
+    if (never || oriel_passthrough_create(&options, &fs) != 0)
+        return false;
+    fs.ops->destroy(fs.fs);
+    return true;
+}
+
+/* Found by its name, a file that the host has renamed is not gone. */
+static void times_of_a_file_with_another_name_are_stale(void **state)
+{
+    struct rig *rig = RIG(state);
+    const struct oriel_fs_attr attr = {.mtime = {5, 6}, .ctime = {7, 8}};
+    struct oriel_fs_attr out;
+    host_file(rig, "file", "x");
+    void *file = rig_lookup(rig, rig->root, "file");
+    assert_int_equal(rename(on_host(rig, "file"), on_host(rig, "other")), 0);
+    assert_int_equal(rig->fs.ops->setattr(rig->fs.fs, &as_root, file, NULL, &attr,
+                                          ORIEL_FS_SET_MTIME | ORIEL_FS_SET_CTIME, &out),
+                     -ESTALE);
+    rig_close(rig, file);
+}
+
 /* Only a guest with a write-back cache sets ctime: it sends times on its own account, and reports an error of it. */
 static void times_of_a_file_that_is_gone_are_no_error(void **state)
 {
@@ -314,7 +341,13 @@ static void times_of_a_file_that_is_gone_are_no_error(void **state)
     host_file(rig, "file", "x");
     void *file = rig_lookup(rig, rig->root, "file");
     assert_int_equal(unlink(on_host(rig, "file")), 0);
-    assert_int_equal(ops->setattr(rig->fs.fs, &as_root, file, NULL, &attr, times, &out), 0);
+    int err = ops->setattr(rig->fs.fs, &as_root, file, NULL, &attr, times, &out);
+    if (!uses_file_handles(rig)) {
+        assert_int_equal(err, -ESTALE);
+        rig_close(rig, file);
+        return;
+    }
+    assert_int_equal(err, 0);
     assert_int_equal(out.mode & S_IFMT, S_IFREG);
     assert_int_equal(out.nlink, 0);
     if (ops->getattr(rig->fs.fs, &as_root, file, NULL, &out) != 0) { /* no descriptor keeps it alive */
@@ -676,6 +709,8 @@ int main(void)
         ALL(an_unlinked_file_that_is_open_works_in_full),
         ALL(a_fifo_works_when_its_name_is_gone),
         ALL(times_of_a_file_that_is_gone_are_no_error),
+        cmocka_unit_test_setup_teardown(times_of_a_file_with_another_name_are_stale, setup_descriptors,
+                                        teardown),
         ALL(names_come_and_go),
         ALL(rename_and_its_flags),
         ALL(create_opens_what_is_there_unless_exclusive),

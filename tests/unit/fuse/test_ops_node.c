@@ -211,6 +211,21 @@ static void getattr_by_handle(void **state)
     client_releasedir(c, rig->folder, folder_fh);
 }
 
+static void what_setattr_tells_of_a_file_without_a_name_is_not_cached(void **state)
+{
+    struct rig *rig = *state;
+    struct client *c = &rig->client;
+    struct wire_setattr_in in = {.valid = FUSE_SET_MTIME | FUSE_SET_CTIME, .mtime = 5};
+    const struct wire_attr_out *out;
+    assert_int_equal(client_call(c, FUSE_SETATTR, rig->file, &in, sizeof(in)), 0);
+    out = c->reply;
+    assert_int_equal(out->attr_valid, 1);
+    assert_int_equal(client_call_name(c, FUSE_UNLINK, FUSE_ROOT_ID, NULL, 0, "file"), 0);
+    assert_int_equal(client_call(c, FUSE_SETATTR, rig->file, &in, sizeof(in)), 0);
+    out = c->reply;
+    assert_int_equal(out->attr_valid, 0);
+}
+
 static void setattr_is_checked_and_passed_on(void **state)
 {
     struct rig *rig = *state;
@@ -281,6 +296,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(batch_forget_works_through_its_list, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(statx_tells_the_birth_time, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(getattr_by_handle, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(what_setattr_tells_of_a_file_without_a_name_is_not_cached, rig_setup,
+                                        rig_teardown),
         cmocka_unit_test_setup_teardown(setattr_is_checked_and_passed_on, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(readlink_gives_the_text, rig_setup, rig_teardown),
         cmocka_unit_test_setup_teardown(access_masks, rig_setup, rig_teardown),
