@@ -24,7 +24,7 @@ CAP_SYS_ADMIN = 21
 
 
 def why_not():
-    """The reason why this machine mounts nothing for us, or None. That it would, and `oriel mount` does not: a failure."""
+    """The reason why this machine mounts nothing for us, or None. That `oriel mount` alone does not is a failure."""
     reason = lacks()
     if reason is not None:
         return reason
