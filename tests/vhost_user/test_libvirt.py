@@ -26,6 +26,9 @@ from runner.script import Script
 PACKAGES = {"libvirtd": "libvirt-daemon", "virsh": "libvirt-clients", "qemu-system-x86_64": "qemu-system-x86"}
 NAME = "oriel-virtiofsd"
 GUEST_SECONDS = 150
+NAMESPACES = ("--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "--mount-proc")
+HIDDEN = ("/run/", "/etc/", "/var/")  # from libvirtd, by make_world()
+DESCRIPTIONS = Path("/usr/share/qemu/vhost-user")
 ETC = ("passwd", "group", "nsswitch.conf", "ld.so.cache", "localtime")
 QEMU_CONF = """
 user = "root"
@@ -50,18 +53,36 @@ def missing():
             return f"{program} of the package {package} is missing"
     if os.geteuid() != 0:
         return "libvirtd's namespaces need root"
-    if any(str(path).startswith(("/run/", "/var/")) for path in (SOURCE, Path(sys.argv[1]).absolute())):
-        return "the sources or the build are in /run or /var, which are hidden from libvirtd"
+    needed = {"the sources": SOURCE, "the build": sys.argv[1], "the cache of kernels (ORIEL_CACHE)": cache()}
+    for name, path in needed.items():
+        if os.path.realpath(path).startswith(HIDDEN):
+            return f"{name}: in a folder that is hidden from libvirtd ({', '.join(HIDDEN)})"
+    if subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True).returncode != 0:
+        return "the namespaces for libvirtd cannot be made here"
     return None
+
+
+def cache():
+    """Where scripts/kernels keeps them."""
+    return os.environ.get("ORIEL_CACHE") or SOURCE / ".cache/kernels"
 
 
 def mount(*arguments):
     subprocess.run(["mount", *arguments], check=True)
 
 
+def hide_huge_pages():
+    """libvirtd makes a folder on each hugetlbfs, and these are the machine's."""
+    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+        point = line.split()[4].encode().decode("unicode_escape")
+        if line.partition(" - ")[2].startswith("hugetlbfs "):
+            subprocess.run(["umount", "--lazy", point], check=True)
+
+
 def make_world():
     """Its own /run, /etc and /var, in a mount namespace that nobody else sees."""
     mount("--make-rprivate", "/")
+    hide_huge_pages()
     mount("-t", "tmpfs", "tmpfs", "/run")
     etc = Path("/run/etc")
     (etc / "libvirt").mkdir(parents=True)
@@ -218,17 +239,19 @@ def other_settings(bench, share):
 
 def found_by_its_description(bench, share):
     """Descriptions count in the order of their names; QEMU's own has 50."""
+    if not DESCRIPTIONS.is_dir():
+        bench.script.skip("found by its description", f"there is no {DESCRIPTIONS} to cover, and it is not ours to make")
+        return
     bench.description["binary"] = str(bench.program)
     descriptions = bench.guests.work / "descriptions"
     descriptions.mkdir()
     ours = descriptions / "60-oriel-virtiofsd.json"
     ours.write_text(json.dumps(bench.description))
-    Path("/usr/share/qemu/vhost-user").mkdir(parents=True, exist_ok=True)
-    mount("--bind", descriptions, "/usr/share/qemu/vhost-user")
+    mount("--bind", descriptions, DESCRIPTIONS)
     bench.starts("found by its description", bench.filesystem_with(share, ""), "source=")
     (descriptions / "50-other.json").write_text(json.dumps({**bench.description, "binary": shutil.which("true")}))
     Path("/etc/qemu/vhost-user").mkdir(parents=True)
-    Path("/etc/qemu/vhost-user/10-oriel-virtiofsd.json").symlink_to("/usr/share/qemu/vhost-user/60-oriel-virtiofsd.json")
+    Path("/etc/qemu/vhost-user/10-oriel-virtiofsd.json").symlink_to(DESCRIPTIONS / ours.name)
     bench.starts("found before another by a link in /etc", bench.filesystem_with(share, ""), "source=")
 
 
@@ -284,8 +307,8 @@ def main():
         script.finish()
     binary, description = (Path(path).absolute() for path in sys.argv[1:3])
     subprocess.run([SOURCE / "scripts/kernels", "fetch", sys.argv[3]], check=True)  # there is no network in there
-    os.execvp("unshare", ["unshare", "--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "--mount-proc",
-                          sys.executable, __file__, "--inside", binary, description, sys.argv[3]])
+    os.execvp("unshare", ["unshare", *NAMESPACES, sys.executable, __file__, "--inside", binary, description,
+                          sys.argv[3]])
 
 
 if __name__ == "__main__":
