@@ -1,9 +1,8 @@
 #include "vhost_user/polling.h"
 
-#define CREDIT_MAX   8 /* a steady stream may pause this often without a return to sleeping */
-#define CREDIT_TRIAL 2 /* so many misses end a trial */
-#define SLEEP_SHORT                                                                                          \
-    4 /* longest polls that a short sleep may last: it has the wake-up in it that polling saves */
+#define CREDIT_MAX   8    /* a steady stream may pause this often without a return to sleeping */
+#define CREDIT_TRIAL 2    /* so many misses end a trial */
+#define SLEEP_SHORT  4    /* longest polls: a short sleep has its wake-up in it */
 #define PATIENCE_MIN 16   /* short sleeps before the first trial */
 #define PATIENCE_MAX 8192 /* a failed trial then costs about a thousandth of a poll each request */
 

@@ -50,6 +50,14 @@ void tap_plan(int count);
 void tap_ok(bool ok, const char *name);
 void tap_skip(const char *name, const char *reason);
 void tap_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* In a case that returns whether it passed: says what did not hold, and ends it. */
+#define CHECK(condition)                                                                                     \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            tap_note("%s:%d: %s", __func__, __LINE__, #condition);                                           \
+            return false;                                                                                    \
+        }                                                                                                    \
+    } while (0)
 /* The exit status of the program: 1 when a case failed. */
 int tap_status(void);
 

@@ -30,14 +30,6 @@ static struct daemon daemon_;
 static struct frontend fe;
 static char alias[320]; /* the daemon under the name that needs no subcommand */
 
-#define CHECK(condition)                                                                                     \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            tap_note("%s:%d: %s", __func__, __LINE__, #condition);                                           \
-            return false;                                                                                    \
-        }                                                                                                    \
-    } while (0)
-
 /* ---- a daemon by its whole command line ---- */
 
 /* In a /dev of our own, which holds nothing but the socket that syslog listens on. */

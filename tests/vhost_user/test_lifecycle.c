@@ -30,14 +30,6 @@
 static struct daemon daemon_;
 static struct frontend fe;
 
-#define CHECK(condition)                                                                                     \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            tap_note("%s:%d: %s", __func__, __LINE__, #condition);                                           \
-            return false;                                                                                    \
-        }                                                                                                    \
-    } while (0)
-
 static bool exits_with(int wanted)
 {
     int status = daemon_wait(&daemon_, 10000);

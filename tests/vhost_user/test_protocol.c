@@ -25,14 +25,6 @@
 static struct daemon daemon_;
 static struct frontend fe;
 
-#define CHECK(condition)                                                                                     \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            tap_note("%s:%d: %s", __func__, __LINE__, #condition);                                           \
-            return false;                                                                                    \
-        }                                                                                                    \
-    } while (0)
-
 static bool connect_only(void)
 {
     return (daemon_is_running(&daemon_) || daemon_start(&daemon_, true)) &&

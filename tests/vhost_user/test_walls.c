@@ -29,14 +29,6 @@
 static struct daemon daemon_;
 static struct frontend fe;
 
-#define CHECK(condition)                                                                                     \
-    do {                                                                                                     \
-        if (!(condition)) {                                                                                  \
-            tap_note("%s:%d: %s", __func__, __LINE__, #condition);                                           \
-            return false;                                                                                    \
-        }                                                                                                    \
-    } while (0)
-
 /* ---- the daemon, and the process of it that serves ---- */
 
 static bool serve(const char *const *arguments)
