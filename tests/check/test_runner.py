@@ -81,11 +81,12 @@ def time_limit():
 
 def stray_process():
     sandbox.GRACE_SECONDS = 0.3
-    got = shell("setsid sleep 61 & echo done")
+    seconds = f"61.{os.getpid()}"  # nobody else's
+    got = shell(f"setsid sleep {seconds} & echo done")
     expect(len(got.leftovers), 1)
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            alive = cmdline.read_bytes() == b"sleep\0" b"61\0"
+            alive = cmdline.read_bytes() == f"sleep\0{seconds}\0".encode()
         except OSError:
             continue
         if alive:
