@@ -122,7 +122,10 @@ int pt_lookup_parent(void *fs, const oriel_fs_caller *caller, void *inode, struc
         err = is_below_root(pt, parent, &below);
     if (err != 0)
         return err;
-    return below ? stat_name(pt, inode, parent, "", out) : pt_root(pt, out, &root);
+    err = below ? stat_name(pt, inode, parent, "", out) : pt_root(pt, out, &root);
+    if (err == 0)
+        out->attr.flags &= ~(uint32_t)ORIEL_FS_ATTR_SUBMOUNT; /* the way out of a mount leads into none */
+    return err;
 }
 
 /* What every change of a name in a folder starts with. */

@@ -386,6 +386,29 @@ static void submounts_are_announced_and_kept_apart(void **state)
     assert_int_equal(umount(on_host(rig, "mnt")), 0);
 }
 
+static void the_way_out_of_a_submount_announces_none(void **state)
+{
+    SKIP_UNLESS_ROOT();
+    struct rig *rig = RIG(state);
+    struct oriel_fs_entry entry;
+    assert_int_equal(mkdir(on_host(rig, "above"), 0755), 0);
+    assert_int_equal(mkdir(on_host(rig, "above/mnt"), 0755), 0);
+    if (mount("oriel-test", on_host(rig, "above/mnt"), "tmpfs", 0, "size=64k") != 0) {
+        print_message("mount is not permitted here\n");
+        skip();
+    }
+    rig_reopen(rig, &(struct oriel_passthrough_options){.submounts = true});
+    void *above = rig_lookup(rig, rig->root, "above"), *mnt = rig_lookup(rig, above, "mnt");
+    assert_int_equal(rig->fs.ops->lookup(rig->fs.fs, &as_root, rig->root, "above", &entry), 0);
+    struct oriel_fs_identity expected = entry.identity;
+    assert_int_equal(rig->fs.ops->lookup_parent(rig->fs.fs, &as_root, mnt, &entry), 0);
+    assert_memory_equal(&entry.identity, &expected, sizeof(expected));
+    assert_int_equal(entry.attr.flags & ORIEL_FS_ATTR_SUBMOUNT, 0);
+    rig_close(rig, mnt);
+    rig_close(rig, above);
+    assert_int_equal(umount(on_host(rig, "above/mnt")), 0);
+}
+
 static bool mount_btrfs(const struct rig *rig, const char *name)
 {
     char command[800];
@@ -523,6 +546,7 @@ int main(void)
         BOTH(flocks_belong_to_handles),
         BOTH(ioctls_of_the_list_work_and_no_others),
         BOTH(submounts_are_announced_and_kept_apart),
+        BOTH(the_way_out_of_a_submount_announces_none),
         cmocka_unit_test_setup_teardown(subvolumes_are_announced_like_submounts, setup, teardown),
         BOTH(an_overlay_can_be_shared),
         BOTH(a_label_that_cannot_be_had_leaves_no_file),
