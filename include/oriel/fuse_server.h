@@ -38,7 +38,9 @@ struct oriel_fuse_server_options {
     uint32_t max_write;                                              /* bytes, 4 KiB to 1 MiB; 0 = 1 MiB */
     bool read_only; /* refuse every modifying operation with EROFS, whatever the back-end would do */
     /* Offer FUSE_WRITEBACK_CACHE: the guest keeps written data, sizes and times back, and places appends itself. For
-     * files that nobody else writes. Takes effect with ORIEL_CACHE_AUTO and ORIEL_CACHE_ALWAYS. */
+     * files that nobody else writes. A name that is missing is then cached for 10 ms where negative_timeout_ns is 0, or
+     * Linux could lose data of processes that append to a file which one of them has just created. Takes effect with
+     * ORIEL_CACHE_AUTO and ORIEL_CACHE_ALWAYS. */
     bool writeback;
     bool no_readdirplus;
     bool posix_locks, flock_locks;

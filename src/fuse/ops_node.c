@@ -16,16 +16,32 @@
 #define FORGET_MAX   131072
 #define LINK_MAX_LEN 4096
 #define NSEC_MAX     999999999
+/* Longer than a CREATE takes. */
+#define WRITEBACK_NEGATIVE_NS 10000000
 
 /* ---- LOOKUP ---- */
+
+/*
+ * With a write-back cache a "no" is never without any validity. Linux drops an invalid negative entry, also one that
+ * another process has a CREATE under way for, and asks for the name again. When the file's writer closes it before the
+ * answer is looked at, the client forgets the file and its size, and then believes the size of the answer, from
+ * before the write: appends begin there. (fs/fuse/dir.c fuse_dentry_revalidate(), inode.c fuse_get_cache_mask().)
+ */
+static struct timeout negative_timeout(const struct oriel_fuse_server *server)
+{
+    struct timeout timeout = server->negative_timeout;
+    if (timeout.sec == 0 && timeout.nsec == 0 && session_has(server, FUSE_WRITEBACK_CACHE))
+        timeout.nsec = WRITEBACK_NEGATIVE_NS;
+    return timeout;
+}
 
 /* "This name is not there" may be cached by the guest for a while. */
 static int reply_negative(struct request *r)
 {
-    const struct timeout *timeout = &r->server->negative_timeout;
-    if (timeout->sec == 0 && timeout->nsec == 0)
+    struct timeout timeout = negative_timeout(r->server);
+    if (timeout.sec == 0 && timeout.nsec == 0)
         return -ENOENT;
-    struct wire_entry_out out = {.entry_valid = timeout->sec, .entry_valid_nsec = timeout->nsec};
+    struct wire_entry_out out = {.entry_valid = timeout.sec, .entry_valid_nsec = timeout.nsec};
     return reply_data(r, &out, sizeof(out));
 }
 
