@@ -76,6 +76,10 @@ void daemon_init(struct daemon *daemon, int argc, char **argv)
     }
     daemon->kind = strcmp(argv[1], "oriel") == 0 ? DAEMON_ORIEL : DAEMON_VIRTIOFSD;
     daemon->binary = argv[2];
+    /* Who starts it later may be somebody to whom a folder above it is closed. */
+    daemon->binary_fd = open(daemon->binary, O_PATH | O_CLOEXEC);
+    if (daemon->binary_fd < 0)
+        die(daemon->binary);
     daemon->socket_fd = -1;
     for (int i = 3; i < argc && i - 3 < 20; i++)
         daemon->extra[i - 3] = argv[i];
@@ -170,7 +174,7 @@ static void exec_daemon(const struct daemon *daemon, bool persist)
     dup2(log, STDOUT_FILENO);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     look_for_leaks_where_possible(daemon);
-    execv(daemon->binary, (char **)(uintptr_t)argv);
+    fexecve(daemon->binary_fd, (char **)(uintptr_t)argv, environ);
     _exit(127);
 }
 

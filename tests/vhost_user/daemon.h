@@ -14,6 +14,7 @@ enum daemon_kind {
 struct daemon {
     enum daemon_kind kind;
     const char *binary;
+    int binary_fd;
     char folder[256]; /* a temporary folder: the share and the socket are in it */
     char share[300], socket[300], log[300];
     const char *extra[24]; /* further arguments, ended by NULL */
