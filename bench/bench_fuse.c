@@ -53,7 +53,8 @@ static int call(struct link *link, uint32_t opcode, uint64_t nodeid, const void 
 {
     struct message m = {.header = {.opcode = opcode, .unique = ++link->unique, .nodeid = nodeid}};
     bool reads = opcode == FUSE_READ;
-    memcpy(m.args, args, len);
+    if (len > 0)
+        memcpy(m.args, args, len);
     if (more_len > 0)
         memcpy(m.args + len, more, more_len);
     size_t size = sizeof(m.header) + len + more_len;
