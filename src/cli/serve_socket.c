@@ -10,22 +10,36 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define STALE_PROBES   10
+#define STALE_PROBE_US 20000
+
 static bool complain(const char *path, const char *what)
 {
     fprintf(stderr, "oriel serve: socket %s: %s\n", path, what);
     return false;
 }
 
-/* Nobody answers there: what is left of a daemon that was killed. */
-static bool is_stale(const struct sockaddr_un *address)
+static bool is_refused(const struct sockaddr_un *address)
 {
     int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (probe < 0)
         return false;
-    bool stale =
+    bool refused =
         connect(probe, (const struct sockaddr *)address, sizeof(*address)) != 0 && errno == ECONNREFUSED;
     close(probe);
-    return stale;
+    return refused;
+}
+
+/* Nobody answers there: what is left of a daemon that was killed. One that has just begun refuses too, between its
+ * bind() and its listen(), so it is asked for a while. */
+static bool is_stale(const struct sockaddr_un *address)
+{
+    for (int i = 0; i < STALE_PROBES; i++) {
+        if (!is_refused(address))
+            return false;
+        usleep(STALE_PROBE_US);
+    }
+    return true;
 }
 
 /* Binds with rights for the owner, and for the group if there is one. */

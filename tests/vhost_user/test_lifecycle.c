@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -163,17 +164,39 @@ static bool refuses(const struct refusal *refusal)
     return ok;
 }
 
-static bool socket_in_use(void)
+static bool refuses_socket(const char *path)
 {
     char shared[320], socket[340], text[4096];
-    CHECK(daemon_start(&daemon_, true));
     snprintf(shared, sizeof(shared), "--shared-dir=%s", daemon_.share);
-    snprintf(socket, sizeof(socket), "--socket-path=%s", daemon_.socket);
+    snprintf(socket, sizeof(socket), "--socket-path=%s", path);
     const char *arguments[] = {shared, socket, "--sandbox=none", NULL};
     int status = run_to_end(arguments, text, sizeof(text));
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 2 && lines(text) == 1 &&
           strstr(text, "in use") != NULL);
-    return daemon_is_running(&daemon_);
+    return true;
+}
+
+static bool socket_in_use(void)
+{
+    return daemon_start(&daemon_, true) && refuses_socket(daemon_.socket) && daemon_is_running(&daemon_);
+}
+
+/* Between its bind() and its listen() a daemon looks as if it had been killed. */
+static bool socket_about_to_listen(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int begun = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), status = -1;
+    snprintf(address.sun_path, sizeof(address.sun_path), "%.80s/begun", daemon_.folder);
+    CHECK(begun >= 0 && bind(begun, (struct sockaddr *)&address, sizeof(address)) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        usleep(60000);
+        _exit(listen(begun, 1) == 0 ? 0 : 1);
+    }
+    bool refused = refuses_socket(address.sun_path);
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+    close(begun);
+    return refused;
 }
 
 /* ---- ends ---- */
@@ -671,6 +694,7 @@ static const struct {
     const char *(*lacks)(void); /* what is missing here, or NULL */
 } cases[] = {
     {"a socket in use is refused", socket_in_use},
+    {"a socket that will be in use is refused", socket_about_to_listen},
     {"files that the kernel's cache forgot", works_on_forgotten_files, cannot_forget},
     {"ends with its front-end", front_end_closes},
     {"ends with a front-end that is killed", front_end_is_killed},
