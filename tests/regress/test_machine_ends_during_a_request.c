@@ -2,6 +2,7 @@
  * A guest that sent a slow request and switched itself off: the machine's devices and memory went away while a
  * thread of the pool still worked on them.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

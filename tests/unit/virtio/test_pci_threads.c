@@ -6,31 +6,19 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include <cmocka.h>
+#include "rig.h"
 
-#include "driver_ring.h"
-#include "stub_server.h"
-
-#define RAM_GPA  UINT64_C(0x100000)
 #define RAM_LEN  UINT64_C(0x10000)
 #define CONTROL  ORIEL_VIRTIO_PCI_BAR_CONTROL
 #define MSIX_BAR ORIEL_VIRTIO_PCI_BAR_MSIX
 #define BOOTS    150
 
 struct fixture {
-    struct oriel_fuse_server server;
-    struct oriel_worker_pool *pool;
-    struct oriel_virtio_fs *device;
+    struct rig rig;
     struct oriel_virtio_pci *pci;
-    struct oriel_memory *memory;
-    unsigned char *ram;
     atomic_bool done;
     atomic_uint fired, intx, kicked;
 };
@@ -67,32 +55,18 @@ static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
-    stub_server_init(&f->server);
-    stub_release(&f->server);
-    assert_int_equal(oriel_worker_pool_create(NULL, &f->pool), 0);
-    struct oriel_virtio_fs_options fs = {.size = sizeof(fs),
-                                         .tag = "share",
-                                         .num_request_queues = 1,
-                                         .queue_size = 16,
-                                         .server = &f->server,
-                                         .notify = on_notify,
-                                         .broken = on_broken,
-                                         .opaque = f,
-                                         .pool = f->pool};
-    assert_int_equal(oriel_virtio_fs_create(&fs, &f->device), 0);
+    struct oriel_virtio_fs_options fs = {
+        .num_request_queues = 1, .queue_size = 16, .notify = on_notify, .broken = on_broken, .opaque = f};
+    assert_int_equal(oriel_worker_pool_create(NULL, &fs.pool), 0);
+    rig_start(&f->rig, &fs, RAM_LEN);
+    stub_release(&f->rig.server);
     struct oriel_virtio_pci_options options = {.size = sizeof(options),
-                                               .device = f->device,
+                                               .device = f->rig.device,
                                                .msix_fire = on_fire,
                                                .intx = on_intx,
                                                .queue_kicked = on_kick,
                                                .opaque = f};
     assert_int_equal(oriel_virtio_pci_create(&options, &f->pci), 0);
-    f->ram = aligned_alloc(4096, RAM_LEN);
-    assert_non_null(f->ram);
-    memset(f->ram, 0, RAM_LEN);
-    struct oriel_memory_region region = {.gpa = RAM_GPA, .len = RAM_LEN, .host = f->ram};
-    assert_int_equal(oriel_memory_create(&region, 1, &f->memory), 0);
-    oriel_virtio_fs_set_memory(f->device, f->memory);
     *state = f;
     return 0;
 }
@@ -100,13 +74,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    oriel_virtio_fs_reset(f->device);
+    oriel_virtio_fs_reset(f->rig.device);
     oriel_virtio_pci_destroy(f->pci);
-    oriel_virtio_fs_destroy(f->device);
-    oriel_worker_pool_destroy(f->pool);
-    oriel_memory_unref(f->memory);
-    stub_server_destroy(&f->server);
-    free(f->ram);
+    rig_stop(&f->rig);
     free(f);
     return 0;
 }
@@ -130,7 +100,7 @@ static void *serve(void *opaque)
 {
     struct fixture *f = opaque;
     while (!atomic_load(&f->done))
-        if (oriel_virtio_fs_process(f->device, 1) <= 0)
+        if (oriel_virtio_fs_process(f->rig.device, 1) <= 0)
             sched_yield();
     return NULL;
 }
@@ -154,7 +124,7 @@ static void *meddle(void *opaque)
 static void boot(struct fixture *f, struct driver_ring *ring)
 {
     put(f, CONTROL, 0x14, 1, 0);
-    driver_ring_init(ring, f->ram, RAM_GPA, RAM_LEN, RAM_GPA, 16);
+    rig_ring_init(&f->rig, ring, 0);
     put(f, CONTROL, 0x14, 1, 3);
     put(f, CONTROL, 0x08, 4, 0);
     put(f, CONTROL, 0x0c, 4, 0);
@@ -162,7 +132,7 @@ static void boot(struct fixture *f, struct driver_ring *ring)
     put(f, CONTROL, 0x0c, 4, 1);
     put(f, CONTROL, 0x14, 1, 11);
     put(f, CONTROL, 0x16, 2, 1);
-    put(f, CONTROL, 0x18, 2, 16);
+    put(f, CONTROL, 0x18, 2, RIG_RING_SIZE);
     put(f, CONTROL, 0x1a, 2, 1);
     put(f, CONTROL, 0x20, 8, ring->desc);
     put(f, CONTROL, 0x28, 8, ring->avail);
@@ -170,15 +140,6 @@ static void boot(struct fixture *f, struct driver_ring *ring)
     put(f, CONTROL, 0x1c, 2, 1);
     put(f, CONTROL, 0x14, 1, 15);
     assert_int_equal(get(f, CONTROL, 0x14, 1), 15);
-}
-
-static void offer(struct driver_ring *ring, uint16_t slot, uint32_t opcode)
-{
-    unsigned char in[40] = {0};
-    uint64_t out;
-    le32_store(in, sizeof(in));
-    le32_store(in + 4, opcode);
-    driver_offer_request(ring, (uint16_t)(2 * slot), in, sizeof(in), 16, &out);
 }
 
 static void wait_for_first_reply(struct driver_ring *ring)
@@ -189,6 +150,7 @@ static void wait_for_first_reply(struct driver_ring *ring)
 
 static void resets_under_load(void **state)
 {
+    static const uint32_t opcodes[] = {STUB_PLAIN, STUB_BLOCK, STUB_LOCK};
     struct fixture *f = *state;
     pthread_t server, meddler;
     struct driver_ring ring;
@@ -197,7 +159,7 @@ static void resets_under_load(void **state)
     for (unsigned i = 0; i < BOOTS; i++) {
         boot(f, &ring);
         for (uint16_t slot = 0; slot < 8; slot++)
-            offer(&ring, slot, slot % 3 == 1 ? STUB_BLOCK : slot % 3 == 2 ? STUB_LOCK : STUB_PLAIN);
+            rig_offer(&ring, (uint16_t)(2 * slot), opcodes[slot % ARRAY_LEN(opcodes)]);
         wait_for_first_reply(&ring);
         if (i % 4 == 0) /* the queue breaks besides */
             driver_set_avail_index(&ring, 999);
@@ -208,8 +170,8 @@ static void resets_under_load(void **state)
     pthread_join(meddler, NULL);
     assert_true(atomic_load(&f->fired) + atomic_load(&f->intx) > 0);
     assert_true(atomic_load(&f->kicked) > 0);
-    assert_true(atomic_load(&f->server.resets) >= BOOTS);
-    assert_int_equal(atomic_load(&f->server.waiting), 0);
+    assert_true(atomic_load(&f->rig.server.resets) >= BOOTS);
+    assert_int_equal(atomic_load(&f->rig.server.waiting), 0);
 }
 
 int main(void)

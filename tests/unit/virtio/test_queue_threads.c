@@ -6,22 +6,15 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "rig.h"
 
-#include "driver_ring.h"
-#include "stub_server.h"
-
-#define RAM_GPA  UINT64_C(0x100000)
 #define RING_LEN UINT64_C(0x10000)
 #define QUEUES   4
-#define SIZE     16
+#define SIZE     RIG_RING_SIZE
 #define REQUESTS 3000u
 #define FEATURES (DRIVER_F_VERSION_1 | DRIVER_F_INDIRECT | DRIVER_F_EVENT_IDX)
 
@@ -36,11 +29,7 @@ struct queue_side {
 };
 
 struct fixture {
-    struct oriel_fuse_server server;
-    struct oriel_worker_pool *pool;
-    struct oriel_virtio_fs *device;
-    struct oriel_memory *memory;
-    unsigned char *ram;
+    struct rig rig;
     struct queue_side sides[QUEUES];
     atomic_bool stop;
 };
@@ -50,41 +39,23 @@ static void on_notify(void *opaque, uint16_t queue)
     atomic_fetch_add(&((struct fixture *)opaque)->sides[queue].notified, 1);
 }
 
-static struct oriel_memory *make_map(struct fixture *f)
-{
-    struct oriel_memory *memory = NULL;
-    struct oriel_memory_region region = {.gpa = RAM_GPA, .len = QUEUES * RING_LEN, .host = f->ram};
-    assert_int_equal(oriel_memory_create(&region, 1, &memory), 0);
-    return memory;
-}
-
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
-    stub_server_init(&f->server);
-    stub_release(&f->server);
-    assert_int_equal(oriel_worker_pool_create(NULL, &f->pool), 0);
-    struct oriel_virtio_fs_options options = {.size = sizeof(options),
-                                              .tag = "share",
-                                              .num_request_queues = QUEUES - 1,
-                                              .server = &f->server,
-                                              .notify = on_notify,
-                                              .opaque = f,
-                                              .pool = f->pool};
-    assert_int_equal(oriel_virtio_fs_create(&options, &f->device), 0);
-    f->ram = aligned_alloc(4096, QUEUES * RING_LEN);
-    assert_non_null(f->ram);
-    f->memory = make_map(f);
-    oriel_virtio_fs_set_memory(f->device, f->memory);
-    assert_int_equal(oriel_virtio_fs_set_features(f->device, FEATURES), 0);
+    struct oriel_virtio_fs_options options = {
+        .num_request_queues = QUEUES - 1, .notify = on_notify, .opaque = f};
+    assert_int_equal(oriel_worker_pool_create(NULL, &options.pool), 0);
+    rig_start(&f->rig, &options, QUEUES * RING_LEN);
+    stub_release(&f->rig.server);
+    assert_int_equal(oriel_virtio_fs_set_features(f->rig.device, FEATURES), 0);
     for (uint16_t i = 0; i < QUEUES; i++) {
         struct queue_side *side = &f->sides[i];
         side->f = f;
         side->number = i;
-        driver_ring_init(&side->ring, f->ram, RAM_GPA, QUEUES * RING_LEN, RAM_GPA + i * RING_LEN, SIZE);
+        rig_ring_init(&f->rig, &side->ring, i * RING_LEN);
         struct oriel_virtio_queue_setup setup = driver_setup(&side->ring);
-        assert_int_equal(oriel_virtio_fs_queue_start(f->device, i, &setup), 0);
+        assert_int_equal(oriel_virtio_fs_queue_start(f->rig.device, i, &setup), 0);
     }
     *state = f;
     return 0;
@@ -93,12 +64,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    oriel_virtio_fs_reset(f->device);
-    oriel_virtio_fs_destroy(f->device);
-    oriel_worker_pool_destroy(f->pool);
-    oriel_memory_unref(f->memory);
-    stub_server_destroy(&f->server);
-    free(f->ram);
+    rig_stop(&f->rig);
     free(f);
     return 0;
 }
@@ -108,7 +74,7 @@ static void *serve(void *opaque)
 {
     struct queue_side *side = opaque;
     while (!atomic_load(&side->f->stop))
-        if (oriel_virtio_fs_process(side->f->device, side->number) <= 0)
+        if (oriel_virtio_fs_process(side->f->rig.device, side->number) <= 0)
             sched_yield();
     return NULL;
 }
@@ -179,7 +145,7 @@ static void join_threads(struct fixture *f)
     for (unsigned i = 0; i < QUEUES; i++)
         pthread_join(f->sides[i].server, NULL);
     assert_true(all_done(f));
-    assert_int_equal(atomic_load(&f->server.served), QUEUES * REQUESTS);
+    assert_int_equal(atomic_load(&f->rig.server.served), QUEUES * REQUESTS);
 }
 
 static void queues_run_side_by_side(void **state)
@@ -194,10 +160,7 @@ static void the_memory_map_changes_under_running_queues(void **state)
     struct fixture *f = *state;
     start_threads(f);
     for (int i = 0; i < 200 && !all_done(f); i++) {
-        struct oriel_memory *map = make_map(f);
-        oriel_virtio_fs_set_memory(f->device, map);
-        oriel_memory_unref(f->memory);
-        f->memory = map;
+        rig_change_map(&f->rig);
         sched_yield();
     }
     join_threads(f);
@@ -210,10 +173,10 @@ static void queues_stop_and_go_on_under_load(void **state)
     for (unsigned i = 0; i < 200 && !all_done(f); i++) {
         struct oriel_virtio_queue_setup where;
         uint16_t queue = (uint16_t)(i % QUEUES);
-        oriel_virtio_fs_queue_stop(f->device, queue, &where);
+        oriel_virtio_fs_queue_stop(f->rig.device, queue, &where);
         assert_int_equal(where.size, SIZE);
         assert_int_equal(where.avail_index, where.used_index); /* nothing is left in between */
-        assert_int_equal(oriel_virtio_fs_queue_start(f->device, queue, &where), 0);
+        assert_int_equal(oriel_virtio_fs_queue_start(f->rig.device, queue, &where), 0);
         sched_yield();
     }
     join_threads(f);

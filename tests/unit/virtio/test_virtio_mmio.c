@@ -1,30 +1,20 @@
 #include <oriel/virtio_mmio.h>
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-#include "driver_ring.h"
-#include "stub_server.h"
+#include "rig.h"
 
 #define WINDOW_GPA UINT64_C(0x1240000000)
 #define WINDOW_LEN (UINT64_C(5) << 30)
-#define RAM_GPA    UINT64_C(0x100000)
 #define RAM_LEN    UINT64_C(0x20000)
 
 struct fixture {
-    struct oriel_fuse_server server;
-    struct oriel_virtio_fs *device;
+    struct rig rig;
     struct oriel_virtio_mmio *mmio;
-    struct oriel_memory *memory;
-    unsigned char *ram;
     bool asserted, running[3];
     unsigned kicks, queue_calls;
     uint16_t kicked;
@@ -64,7 +54,7 @@ static void on_broken(void *opaque)
 static struct oriel_virtio_mmio_options mmio_options(struct fixture *f)
 {
     return (struct oriel_virtio_mmio_options){.size = sizeof(struct oriel_virtio_mmio_options),
-                                              .device = f->device,
+                                              .device = f->rig.device,
                                               .window_gpa = WINDOW_GPA,
                                               .window_len = WINDOW_LEN,
                                               .interrupt = on_interrupt,
@@ -77,23 +67,11 @@ static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
-    stub_server_init(&f->server);
-    struct oriel_virtio_fs_options fs = {.size = sizeof(fs),
-                                         .tag = "share",
-                                         .num_request_queues = 2,
-                                         .queue_size = 128,
-                                         .server = &f->server,
-                                         .notify = on_notify,
-                                         .broken = on_broken,
-                                         .opaque = f};
-    assert_int_equal(oriel_virtio_fs_create(&fs, &f->device), 0);
+    struct oriel_virtio_fs_options fs = {
+        .num_request_queues = 2, .queue_size = 128, .notify = on_notify, .broken = on_broken, .opaque = f};
+    rig_start(&f->rig, &fs, RAM_LEN);
     struct oriel_virtio_mmio_options options = mmio_options(f);
     assert_int_equal(oriel_virtio_mmio_create(&options, &f->mmio), 0);
-    f->ram = aligned_alloc(4096, RAM_LEN);
-    assert_non_null(f->ram);
-    struct oriel_memory_region region = {.gpa = RAM_GPA, .len = RAM_LEN, .host = f->ram};
-    assert_int_equal(oriel_memory_create(&region, 1, &f->memory), 0);
-    oriel_virtio_fs_set_memory(f->device, f->memory);
     *state = f;
     return 0;
 }
@@ -101,12 +79,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    oriel_virtio_fs_reset(f->device);
+    oriel_virtio_fs_reset(f->rig.device);
     oriel_virtio_mmio_destroy(f->mmio);
-    oriel_virtio_fs_destroy(f->device);
-    oriel_memory_unref(f->memory);
-    stub_server_destroy(&f->server);
-    free(f->ram);
+    rig_stop(&f->rig);
     free(f);
     return 0;
 }
@@ -141,29 +116,15 @@ static void boot(struct fixture *f, struct driver_ring *ring, uint32_t queue)
     put(f, 0x20, 1);
     put(f, 0x70, 11);
     assert_int_equal(get(f, 0x70), 11);
-    driver_ring_init(ring, f->ram, RAM_GPA, RAM_LEN, RAM_GPA, 16);
+    rig_ring_init(&f->rig, ring, 0);
     put(f, 0x30, queue);
-    put(f, 0x38, 16);
+    put(f, 0x38, RIG_RING_SIZE);
     put_address(f, 0x80, ring->desc);
     put_address(f, 0x90, ring->avail);
     put_address(f, 0xa0, ring->used);
     put(f, 0x44, 1);
     assert_int_equal(get(f, 0x44), 1);
     put(f, 0x70, 15);
-}
-
-static void request(struct fixture *f, struct driver_ring *ring, uint16_t queue)
-{
-    unsigned char in[40] = {0};
-    uint64_t out;
-    uint32_t id, len;
-    le32_store(in, sizeof(in));
-    le32_store(in + 4, STUB_PLAIN);
-    driver_offer_request(ring, 0, in, sizeof(in), 16, &out);
-    driver_set_used_event(ring, ring->next_used);
-    assert_int_equal(oriel_virtio_fs_process(f->device, queue), 1);
-    assert_true(driver_take_used(ring, &id, &len));
-    assert_int_equal(len, 16);
 }
 
 static void bad_options_are_refused(void **state)
@@ -223,7 +184,7 @@ static void a_driver_boots_and_is_served(void **state)
     boot(f, &ring, 1);
     assert_int_equal(get(f, 0x70), 15);
     assert_true(f->running[1]);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
     assert_true(f->asserted);
     assert_int_equal(get(f, 0x60), 1);
     put(f, 0x64, 1);
@@ -242,7 +203,7 @@ static void reset_stops_and_clears(void **state)
     struct fixture *f = *state;
     struct driver_ring ring;
     boot(f, &ring, 1);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
     assert_true(f->asserted);
     put(f, 0x70, 0);
     assert_false(f->asserted);
@@ -250,7 +211,7 @@ static void reset_stops_and_clears(void **state)
     assert_int_equal(get(f, 0x70), 0);
     assert_int_equal(get(f, 0x44), 0);
     boot(f, &ring, 1);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
 }
 
 static void a_queue_can_be_stopped_alone(void **state)
@@ -261,11 +222,11 @@ static void a_queue_can_be_stopped_alone(void **state)
     put(f, 0x44, 0);
     assert_false(f->running[2]);
     assert_int_equal(get(f, 0x44), 0);
-    assert_int_equal(oriel_virtio_fs_process(f->device, 2), -ENXIO);
+    assert_int_equal(oriel_virtio_fs_process(f->rig.device, 2), -ENXIO);
     put(f, 0x44, 1); /* from the start again */
     assert_true(f->running[2]);
-    driver_ring_init(&ring, f->ram, RAM_GPA, RAM_LEN, RAM_GPA, 16);
-    request(f, &ring, 2);
+    rig_ring_init(&f->rig, &ring, 0);
+    rig_request(&f->rig, &ring, 2);
 }
 
 static void a_broken_queue_interrupts(void **state)
@@ -274,7 +235,7 @@ static void a_broken_queue_interrupts(void **state)
     struct driver_ring ring;
     boot(f, &ring, 1);
     driver_set_avail_index(&ring, 999);
-    assert_int_equal(oriel_virtio_fs_process(f->device, 1), -EIO);
+    assert_int_equal(oriel_virtio_fs_process(f->rig.device, 1), -EIO);
     assert_int_equal(get(f, 0x70), 79);
     assert_int_equal(get(f, 0x60), 2);
 }
@@ -340,7 +301,7 @@ static void random_accesses_lead_nowhere_bad(void **state)
     }
     struct driver_ring ring;
     boot(f, &ring, 1);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -1,21 +1,14 @@
 #include <oriel/virtio_pci.h>
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-#include "driver_ring.h"
-#include "stub_server.h"
+#include "rig.h"
 
 #define WINDOW   (UINT64_C(1) << 30)
-#define RAM_GPA  UINT64_C(0x100000)
 #define RAM_LEN  UINT64_C(0x20000)
 #define CONTROL  ORIEL_VIRTIO_PCI_BAR_CONTROL
 #define MSIX_BAR ORIEL_VIRTIO_PCI_BAR_MSIX
@@ -32,11 +25,8 @@ struct events {
 };
 
 struct fixture {
-    struct oriel_fuse_server server;
-    struct oriel_virtio_fs *device;
+    struct rig rig;
     struct oriel_virtio_pci *pci;
-    struct oriel_memory *memory;
-    unsigned char *ram;
     struct events events;
 };
 
@@ -97,7 +87,7 @@ static void on_broken(void *opaque)
 static struct oriel_virtio_pci_options pci_options(struct fixture *f, uint64_t window_len)
 {
     return (struct oriel_virtio_pci_options){.size = sizeof(struct oriel_virtio_pci_options),
-                                             .device = f->device,
+                                             .device = f->rig.device,
                                              .window_len = window_len,
                                              .bar_changed = on_bar,
                                              .msix_changed = on_msix,
@@ -112,23 +102,11 @@ static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
-    stub_server_init(&f->server);
-    struct oriel_virtio_fs_options fs = {.size = sizeof(fs),
-                                         .tag = "share",
-                                         .num_request_queues = 2,
-                                         .queue_size = 128,
-                                         .server = &f->server,
-                                         .notify = on_notify,
-                                         .broken = on_broken,
-                                         .opaque = f};
-    assert_int_equal(oriel_virtio_fs_create(&fs, &f->device), 0);
+    struct oriel_virtio_fs_options fs = {
+        .num_request_queues = 2, .queue_size = 128, .notify = on_notify, .broken = on_broken, .opaque = f};
+    rig_start(&f->rig, &fs, RAM_LEN);
     struct oriel_virtio_pci_options options = pci_options(f, WINDOW);
     assert_int_equal(oriel_virtio_pci_create(&options, &f->pci), 0);
-    f->ram = aligned_alloc(4096, RAM_LEN);
-    assert_non_null(f->ram);
-    struct oriel_memory_region region = {.gpa = RAM_GPA, .len = RAM_LEN, .host = f->ram};
-    assert_int_equal(oriel_memory_create(&region, 1, &f->memory), 0);
-    oriel_virtio_fs_set_memory(f->device, f->memory);
     *state = f;
     return 0;
 }
@@ -136,12 +114,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    oriel_virtio_fs_reset(f->device);
+    oriel_virtio_fs_reset(f->rig.device);
     oriel_virtio_pci_destroy(f->pci);
-    oriel_virtio_fs_destroy(f->device);
-    oriel_memory_unref(f->memory);
-    stub_server_destroy(&f->server);
-    free(f->ram);
+    rig_stop(&f->rig);
     free(f);
     return 0;
 }
@@ -214,7 +189,7 @@ static void place_queue(struct fixture *f, uint16_t queue, const struct driver_r
 static void boot(struct fixture *f, struct driver_ring *ring, uint16_t queue)
 {
     negotiate(f);
-    driver_ring_init(ring, f->ram, RAM_GPA, RAM_LEN, RAM_GPA, 16);
+    rig_ring_init(&f->rig, ring, 0);
     place_queue(f, queue, ring);
     put_status(f, 15);
     assert_int_equal(status(f), 15);
@@ -231,18 +206,6 @@ static void unmask(struct fixture *f, unsigned vector, uint64_t address, uint32_
     bar_put(f, MSIX_BAR, 16 * vector + 4, 4, address >> 32);
     bar_put(f, MSIX_BAR, 16 * vector + 8, 4, data);
     bar_put(f, MSIX_BAR, 16 * vector + 12, 4, 0);
-}
-
-static void request(struct fixture *f, struct driver_ring *ring, uint16_t queue)
-{
-    unsigned char in[40] = {0};
-    uint64_t out;
-    le32_store(in, sizeof(in));
-    le32_store(in + 4, STUB_PLAIN);
-    driver_offer_request(ring, 0, in, sizeof(in), 16, &out);
-    driver_set_used_event(ring, (uint16_t)(ring->next_used));
-    assert_int_equal(oriel_virtio_fs_process(f->device, queue), 1);
-    ring->next_used++;
 }
 
 /* ---- configuration space ---- */
@@ -414,7 +377,7 @@ static void status_bits_go_only_with_a_reset(void **state)
     assert_int_equal(status(f), 139);
     put_status(f, 0);
     assert_int_equal(status(f), 0);
-    assert_true(atomic_load(&f->server.resets) >= 2);
+    assert_true(atomic_load(&f->rig.server.resets) >= 2);
 }
 
 static void queues_start_with_driver_ok_and_stop_with_reset(void **state)
@@ -422,20 +385,20 @@ static void queues_start_with_driver_ok_and_stop_with_reset(void **state)
     struct fixture *f = *state;
     struct driver_ring ring;
     negotiate(f);
-    driver_ring_init(&ring, f->ram, RAM_GPA, RAM_LEN, RAM_GPA, 16);
+    rig_ring_init(&f->rig, &ring, 0);
     place_queue(f, 1, &ring);
     assert_int_equal(bar_get(f, CONTROL, 0x1c, 2), 1);
     assert_int_equal(f->events.queue_calls, 0);
-    assert_int_equal(oriel_virtio_fs_process(f->device, 1), -ENXIO);
+    assert_int_equal(oriel_virtio_fs_process(f->rig.device, 1), -ENXIO);
     put_status(f, 15);
     assert_true(f->events.running[1]);
     assert_int_equal(f->events.queue_calls, 1);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
     put_status(f, 0);
     assert_false(f->events.running[1]);
     assert_int_equal(f->events.queue_calls, 2);
     assert_int_equal(bar_get(f, CONTROL, 0x1c, 2), 0);
-    assert_int_equal(oriel_virtio_fs_process(f->device, 1), -ENXIO);
+    assert_int_equal(oriel_virtio_fs_process(f->rig.device, 1), -ENXIO);
 }
 
 static void a_queue_may_be_enabled_late(void **state)
@@ -444,10 +407,10 @@ static void a_queue_may_be_enabled_late(void **state)
     struct driver_ring ring;
     negotiate(f);
     put_status(f, 15);
-    driver_ring_init(&ring, f->ram, RAM_GPA, RAM_LEN, RAM_GPA, 16);
+    rig_ring_init(&f->rig, &ring, 0);
     place_queue(f, 2, &ring);
     assert_true(f->events.running[2]);
-    request(f, &ring, 2);
+    rig_request(&f->rig, &ring, 2);
 }
 
 static void a_queue_at_an_impossible_place_needs_a_reset(void **state)
@@ -455,7 +418,7 @@ static void a_queue_at_an_impossible_place_needs_a_reset(void **state)
     struct fixture *f = *state;
     struct driver_ring ring;
     negotiate(f);
-    driver_ring_init(&ring, f->ram, RAM_GPA, RAM_LEN, RAM_GPA, 16);
+    rig_ring_init(&f->rig, &ring, 0);
     ring.used = UINT64_MAX - 3;
     place_queue(f, 1, &ring);
     put_status(f, 15);
@@ -471,11 +434,11 @@ static void a_broken_queue_needs_a_reset_and_works_after_it(void **state)
     struct driver_ring ring;
     boot(f, &ring, 1);
     driver_offer(&ring, 16);
-    assert_int_equal(oriel_virtio_fs_process(f->device, 1), -EIO);
+    assert_int_equal(oriel_virtio_fs_process(f->rig.device, 1), -EIO);
     assert_int_equal(status(f), 79);
     assert_int_equal(bar_get(f, CONTROL, ISR_AT, 1), 2);
     boot(f, &ring, 1);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
 }
 
 static void enabled_queues_do_not_move(void **state)
@@ -548,7 +511,7 @@ static void intx_follows_the_isr(void **state)
     struct fixture *f = *state;
     struct driver_ring ring;
     boot(f, &ring, 1);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
     assert_true(f->events.intx);
     assert_int_equal(config_get(f, 0x06, 2) & 8, 8);
     assert_int_equal(bar_get(f, CONTROL, ISR_AT, 1), 1);
@@ -556,7 +519,7 @@ static void intx_follows_the_isr(void **state)
     assert_int_equal(bar_get(f, CONTROL, ISR_AT, 1), 0);
     assert_int_equal(config_get(f, 0x06, 2) & 8, 0);
     config_put(f, 0x04, 2, 0x400);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
     assert_false(f->events.intx);
     config_put(f, 0x04, 2, 0);
     assert_true(f->events.intx);
@@ -577,7 +540,7 @@ static void msix_fires_the_vector_of_the_queue(void **state)
     boot(f, &ring, 1);
     bar_put(f, CONTROL, 0x1a, 2, 2);
     assert_int_equal(bar_get(f, CONTROL, 0x1a, 2), 2);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
     assert_int_equal(f->events.fired[2], 1);
     assert_false(f->events.intx);
     assert_int_equal(bar_get(f, CONTROL, ISR_AT, 1), 0);
@@ -594,7 +557,7 @@ static void a_vector_that_is_none_is_refused(void **state)
     bar_put(f, CONTROL, 0x10, 2, 0x1234);
     assert_int_equal(bar_get(f, CONTROL, 0x1a, 2), 0xffff);
     assert_int_equal(bar_get(f, CONTROL, 0x10, 2), 0xffff);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
     assert_int_equal(f->events.fires, 0);
 }
 
@@ -605,8 +568,8 @@ static void a_masked_vector_waits(void **state)
     enable_msix(f);
     boot(f, &ring, 1);
     bar_put(f, CONTROL, 0x1a, 2, 1);
-    request(f, &ring, 1);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
     assert_int_equal(f->events.fires, 0);
     assert_int_equal(bar_get(f, MSIX_BAR, PBA_AT, 8), 2);
     unmask(f, 1, 0xfee00000, 0x31);
@@ -614,7 +577,7 @@ static void a_masked_vector_waits(void **state)
     assert_int_equal(bar_get(f, MSIX_BAR, PBA_AT, 8), 0);
     config_put(f, 0x42, 2, 0xc000); /* the whole function */
     assert_true(f->events.masked[1]);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
     assert_int_equal(f->events.fired[1], 1);
     config_put(f, 0x42, 2, 0x8000);
     assert_false(f->events.masked[1]);
@@ -738,7 +701,7 @@ static void random_accesses_lead_nowhere_bad(void **state)
     struct driver_ring ring;
     config_put(f, 0x42, 2, 0);
     boot(f, &ring, 1);
-    request(f, &ring, 1);
+    rig_request(&f->rig, &ring, 1);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
