@@ -39,21 +39,9 @@ static void the_open_file_outlives_its_first_inode(void **state)
     rig_close(rig, theirs);
 }
 
-static int setup(void **state)
-{
-    *state = rig_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_open_file_outlives_its_first_inode, setup, teardown)};
+        cmocka_unit_test_setup_teardown(the_open_file_outlives_its_first_inode, rig_setup, rig_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,22 +50,11 @@ static void who_asks_has_to_be_told_where_the_host_checks(void **state)
     rig_close(rig, secret);
 }
 
-static int setup(void **state)
-{
-    *state = rig_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(who_makes_a_file_has_to_be_told, setup, teardown),
-        cmocka_unit_test_setup_teardown(who_asks_has_to_be_told_where_the_host_checks, setup, teardown)};
+        cmocka_unit_test_setup_teardown(who_makes_a_file_has_to_be_told, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(who_asks_has_to_be_told_where_the_host_checks, rig_setup,
+                                        rig_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,21 +21,9 @@ static void the_flags_of_projects_stay(void **state)
                      -EPERM);
 }
 
-static int setup(void **state)
-{
-    *state = rig_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_flags_of_projects_stay, setup, teardown)};
+        cmocka_unit_test_setup_teardown(the_flags_of_projects_stay, rig_setup, rig_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,21 +28,9 @@ static void the_guest_hears_einval_and_nothing_is_closed(void **state)
     rig_close(rig, file);
 }
 
-static int setup(void **state)
-{
-    *state = rig_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_free(*state);
-    return 0;
-}
-
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_guest_hears_einval_and_nothing_is_closed, setup, teardown)};
+    static const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(
+        the_guest_hears_einval_and_nothing_is_closed, rig_setup, rig_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,24 +49,12 @@ static void many_of_them_leave_descriptors_for_others(void **state)
         rig_close(rig, fifos[i]);
 }
 
-static int setup(void **state)
-{
-    *state = rig_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_free(*state);
-    return 0;
-}
-
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(its_attributes_can_still_be_had, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_descriptor_is_not_kept_for_it_longer, setup, teardown),
-        cmocka_unit_test_setup_teardown(many_of_them_leave_descriptors_for_others, setup, teardown),
+        cmocka_unit_test_setup_teardown(its_attributes_can_still_be_had, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(a_descriptor_is_not_kept_for_it_longer, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(many_of_them_leave_descriptors_for_others, rig_setup, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

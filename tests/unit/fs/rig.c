@@ -61,6 +61,24 @@ void rig_free(struct rig *rig)
     free(rig);
 }
 
+int rig_setup(void **state)
+{
+    *state = rig_new();
+    return 0;
+}
+
+int rig_setup_shm(void **state)
+{
+    *state = rig_new_in("/dev/shm", NULL);
+    return 0;
+}
+
+int rig_teardown(void **state)
+{
+    rig_free(*state);
+    return 0;
+}
+
 const char *on_host(const struct rig *rig, const char *name)
 {
     static char paths[4][600];

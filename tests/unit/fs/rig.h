@@ -31,6 +31,11 @@ struct rig *rig_new(void);
 void rig_reopen(struct rig *rig, const struct oriel_passthrough_options *options);
 void rig_free(struct rig *rig);
 
+/* For cmocka's setup and teardown: all defaults, and the same over a folder of a tmpfs. */
+int rig_setup(void **state);
+int rig_setup_shm(void **state);
+int rig_teardown(void **state);
+
 /* "base/share/NAME": four results stay valid. */
 const char *on_host(const struct rig *rig, const char *name);
 void host_file(const struct rig *rig, const char *name, const char *content);

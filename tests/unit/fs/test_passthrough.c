@@ -13,28 +13,10 @@
 
 #define RIG(state) ((struct rig *)*(state))
 
-static int setup(void **state)
-{
-    *state = rig_new();
-    return 0;
-}
-
-static int setup_shm(void **state)
-{
-    *state = rig_new_in("/dev/shm", NULL);
-    return 0;
-}
-
 static int setup_descriptors(void **state)
 {
     const struct oriel_passthrough_options options = {.file_handles = ORIEL_FILE_HANDLES_NEVER};
     *state = rig_new_in(NULL, &options);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_free(*state);
     return 0;
 }
 
@@ -690,9 +672,10 @@ static void bad_options_are_refused(void **state)
 }
 
 #define ALL(f)                                                                                               \
-    cmocka_unit_test_setup_teardown(f, setup, teardown), {#f " (tmpfs)", f, setup_shm, teardown, NULL},      \
+    cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown),                                             \
+        {#f " (tmpfs)", f, rig_setup_shm, rig_teardown, NULL},                                               \
     {                                                                                                        \
-#f " (descriptors)", f, setup_descriptors, teardown, NULL                                            \
+#f " (descriptors)", f, setup_descriptors, rig_teardown, NULL                                        \
     }
 
 int main(void)
@@ -710,7 +693,7 @@ int main(void)
         ALL(a_fifo_works_when_its_name_is_gone),
         ALL(times_of_a_file_that_is_gone_are_no_error),
         cmocka_unit_test_setup_teardown(times_of_a_file_with_another_name_are_stale, setup_descriptors,
-                                        teardown),
+                                        rig_teardown),
         ALL(names_come_and_go),
         ALL(rename_and_its_flags),
         ALL(create_opens_what_is_there_unless_exclusive),

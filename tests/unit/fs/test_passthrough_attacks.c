@@ -18,24 +18,12 @@
 
 #define RIG(state) ((struct rig *)*(state))
 
-static int setup(void **state)
-{
-    *state = rig_new();
-    return 0;
-}
-
 /* Without the private mount and without file handles: what our own checks promise alone. */
 static int setup_bare(void **state)
 {
     const struct oriel_passthrough_options options = {.no_fence = true,
                                                       .file_handles = ORIEL_FILE_HANDLES_NEVER};
     *state = rig_new_in(NULL, &options);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_free(*state);
     return 0;
 }
 
@@ -482,9 +470,9 @@ static void a_mount_point_is_out_of_reach_without_submounts(void **state)
 }
 
 #define BOTH(f)                                                                                              \
-    cmocka_unit_test_setup_teardown(f, setup, teardown),                                                     \
+    cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown),                                             \
     {                                                                                                        \
-#f " (bare)", f, setup_bare, teardown, NULL                                                          \
+#f " (bare)", f, setup_bare, rig_teardown, NULL                                                      \
     }
 
 int main(void)

@@ -13,24 +13,6 @@
 #define RIG(state) ((struct rig *)*(state))
 #define NAMES      3000
 
-static int setup(void **state)
-{
-    *state = rig_new();
-    return 0;
-}
-
-static int setup_shm(void **state)
-{
-    *state = rig_new_in("/dev/shm", NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_free(*state);
-    return 0;
-}
-
 struct listing {
     unsigned room; /* entries that still fit */
     unsigned total, dots;
@@ -305,9 +287,9 @@ static void the_parent_of_a_folder_ends_at_the_root(void **state)
 }
 
 #define BOTH(f)                                                                                              \
-    cmocka_unit_test_setup_teardown(f, setup, teardown),                                                     \
+    cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown),                                             \
     {                                                                                                        \
-#f " (tmpfs)", f, setup_shm, teardown, NULL                                                          \
+#f " (tmpfs)", f, rig_setup_shm, rig_teardown, NULL                                                  \
     }
 
 int main(void)

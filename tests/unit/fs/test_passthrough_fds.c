@@ -12,18 +12,6 @@
 
 #define RIG(state) ((struct rig *)*(state))
 
-static int setup(void **state)
-{
-    *state = rig_new();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_free(*state);
-    return 0;
-}
-
 static unsigned inodes_to_hold(void)
 {
     const char *text = getenv("ORIEL_TEST_INODES");
@@ -455,7 +443,7 @@ static void threads_change_names_without_file_handles(void **state)
     change_between_threads(RIG(state), ORIEL_FILE_HANDLES_NEVER);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
 int main(void)
 {
