@@ -14,6 +14,25 @@ static void compact(const char *what, const char *path, int (*call)(const char *
     log_line("%s %s: %s", what, path, result >= 0 ? "ok" : strerrorname_np(errno));
 }
 
+static const unsigned modes[] = {0,    0400, 0200, 0100, 0040, 0020, 0010,
+                                 0004, 0002, 0001, 0640, 0755, 0077, 0707};
+
+struct attempt {
+    const char *what;
+    int (*call)(const char *path);
+};
+
+/* Kind 'f' or 'd': the files or the folders that topic_permissions() made. */
+static void try_on_each_mode(char kind, const struct attempt *attempts, size_t count)
+{
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        char path[32];
+        snprintf(path, sizeof(path), "%c%03o", kind, modes[i]);
+        for (size_t k = 0; k < count; k++)
+            compact(attempts[k].what, path, attempts[k].call);
+    }
+}
+
 static int open_close(const char *path, int flags)
 {
     int fd = open(path, flags, 0644);
@@ -59,22 +78,14 @@ static int try_truncate(const char *path)
     return truncate(path, 3);
 }
 
-static const unsigned modes[] = {0,    0400, 0200, 0100, 0040, 0020, 0010,
-                                 0004, 0002, 0001, 0640, 0755, 0077, 0707};
-
 static void use_files(void)
 {
-    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-        char path[32];
-        snprintf(path, sizeof(path), "f%03o", modes[i]);
-        compact("read", path, try_read);
-        compact("write", path, try_write);
-        compact("execute", path, try_execute);
-        compact("truncate", path, try_truncate);
-        compact("utime now", path, try_utime_now);
-        compact("utime set", path, try_utime_set);
-        compact("chmod", path, try_chmod);
-    }
+    static const struct attempt attempts[] = {
+        {"read", try_read},         {"write", try_write},         {"execute", try_execute},
+        {"truncate", try_truncate}, {"utime now", try_utime_now}, {"utime set", try_utime_set},
+        {"chmod", try_chmod},
+    };
+    try_on_each_mode('f', attempts, sizeof(attempts) / sizeof(attempts[0]));
 }
 
 static int try_list(const char *path)
@@ -132,17 +143,12 @@ static int try_link_in(const char *path)
 
 static void use_folders(void)
 {
-    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-        char path[32];
-        snprintf(path, sizeof(path), "d%03o", modes[i]);
-        compact("list", path, try_list);
-        compact("search", path, try_search);
-        compact("make in", path, try_make);
-        compact("remove in", path, try_remove);
-        compact("mkdir in", path, try_mkdir);
-        compact("rename in", path, try_rename_in);
-        compact("link in", path, try_link_in);
-    }
+    static const struct attempt attempts[] = {
+        {"list", try_list},        {"search", try_search},  {"make in", try_make},
+        {"remove in", try_remove}, {"mkdir in", try_mkdir}, {"rename in", try_rename_in},
+        {"link in", try_link_in},
+    };
+    try_on_each_mode('d', attempts, sizeof(attempts) / sizeof(attempts[0]));
 }
 
 static void use_sticky(void)
