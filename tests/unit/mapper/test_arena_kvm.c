@@ -120,6 +120,18 @@ static bool ready(struct rig *rig, uint64_t nodeid_of_odd)
     return false;
 }
 
+/* Ready, with every slot SAVED until the guest touches it. */
+static bool ready_to_touch(struct rig *rig, uint64_t nodeid_of_odd, bool stale)
+{
+    if (!ready(rig, nodeid_of_odd))
+        return false;
+    restore(rig, stale);
+    if (start_uffd(rig, true))
+        return true;
+    stop(rig);
+    return false;
+}
+
 static uint64_t gva(uint64_t slot, uint64_t inside)
 {
     return GUEST_WINDOW + slot * SLOT + inside;
@@ -129,13 +141,8 @@ static void loads_stores_and_fetches_bind_each_slot_once(void **state)
 {
     (void)state;
     struct rig rig;
-    if (!ready(&rig, 1))
+    if (!ready_to_touch(&rig, 1, false))
         skip();
-    restore(&rig, false);
-    if (!start_uffd(&rig, true)) {
-        stop(&rig);
-        skip();
-    }
     for (uint64_t i = 0; i < SLOTS; i++) {
         static const uint64_t codes[] = {GUEST_LOAD, GUEST_STORE, GUEST_CALL};
         uint64_t code = codes[i % 3], value = 0x1234567890 + i;
@@ -200,13 +207,8 @@ static void what_cannot_be_bound_is_an_error_and_no_loop(void **state)
     (void)state;
     struct rig rig;
     uint64_t value = 0;
-    if (!ready(&rig, 2))
+    if (!ready_to_touch(&rig, 2, true))
         skip();
-    restore(&rig, true);
-    if (!start_uffd(&rig, true)) {
-        stop(&rig);
-        skip();
-    }
     assert_int_equal(guest_access(&rig.guest, GUEST_LOAD, gva(1, 0), &value), -EFAULT); /* stale node */
     assert_int_equal(guest_access(&rig.guest, GUEST_LOAD, gva(2, 0), &value), 0);
     assert_int_equal(ftruncate(rig.fd, 3 * (off_t)SLOT), 0);
@@ -250,13 +252,8 @@ static void a_write_to_a_read_slot_is_upgraded_when_it_was_saved(void **state)
     (void)state;
     struct rig rig;
     uint64_t value = 77;
-    if (!ready(&rig, 1))
+    if (!ready_to_touch(&rig, 1, false))
         skip();
-    restore(&rig, false);
-    if (!start_uffd(&rig, true)) {
-        stop(&rig);
-        skip();
-    }
     /* Slot 0 is READ; the store is the first touch. */
     assert_int_equal(guest_access(&rig.guest, GUEST_STORE, gva(0, 64), &value), 0);
     assert_int_equal(pread(rig.fd, &value, sizeof(value), 64), sizeof(value));
