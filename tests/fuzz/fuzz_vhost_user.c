@@ -21,6 +21,7 @@
 
 #include <oriel/vhost_user.h>
 
+#include "../vhost_user/send_fds.h"
 #include "vhost_user/protocol.h"
 
 #define MEMORY_LEN 65536u
@@ -116,26 +117,10 @@ static int descriptor(const struct front_end *fe, unsigned kind)
 static void send_bytes(struct front_end *fe, const void *data, size_t len, unsigned fd_count,
                        unsigned fd_kind)
 {
-    union {
-        char bytes[CMSG_SPACE(16 * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
-    struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
-    int fds[16];
-    memset(&control, 0, sizeof(control));
+    int fds[16] = {0};
     for (unsigned i = 0; i < fd_count; i++)
         fds[i] = descriptor(fe, fd_kind);
-    if (fd_count > 0) {
-        header.msg_control = &control;
-        header.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-        struct cmsghdr *c = CMSG_FIRSTHDR(&header);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, fd_count * sizeof(int));
-    }
-    ssize_t ignored = sendmsg(fe->socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t ignored = send_with_fds(fe->socket, data, len, fds, fd_count, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)ignored;
 }
 

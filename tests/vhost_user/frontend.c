@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FDS_MAX 64
+#include "send_fds.h"
 
 /* ---- connection and messages ---- */
 
@@ -69,23 +69,7 @@ void fe_close(struct frontend *fe)
 
 int fe_send_raw(struct frontend *fe, const void *data, size_t len, const int *fds, unsigned fd_count)
 {
-    union {
-        char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
-    struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
-    memset(&control, 0, sizeof(control));
-    if (fd_count > 0) {
-        header.msg_control = &control;
-        header.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-        struct cmsghdr *c = CMSG_FIRSTHDR(&header);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, fd_count * sizeof(int));
-    }
-    ssize_t n = sendmsg(fe->socket, &header, MSG_NOSIGNAL);
+    ssize_t n = send_with_fds(fe->socket, data, len, fds, fd_count, MSG_NOSIGNAL);
     return n == (ssize_t)len ? 0 : n < 0 ? -errno : -EIO;
 }
 

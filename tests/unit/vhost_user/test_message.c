@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "../../vhost_user/send_fds.h"
+
 static int ends[2]; /* ours: 0 */
 static struct receiver receiver;
 static unsigned fds_before;
@@ -47,26 +49,10 @@ static int tear_down(void **state)
 
 static void send_bytes(const void *data, size_t len, unsigned fd_count)
 {
-    union {
-        char bytes[CMSG_SPACE(64 * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    int fds[64];
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
-    struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
-    memset(&control, 0, sizeof(control));
+    int fds[SEND_FDS_MAX] = {0};
     for (unsigned i = 0; i < fd_count; i++)
         fds[i] = eventfd(0, EFD_CLOEXEC);
-    if (fd_count > 0) {
-        header.msg_control = &control;
-        header.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-        struct cmsghdr *c = CMSG_FIRSTHDR(&header);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, fd_count * sizeof(int));
-    }
-    assert_int_equal(sendmsg(ends[1], &header, 0), len);
+    assert_int_equal(send_with_fds(ends[1], data, len, fds, fd_count, 0), len);
     for (unsigned i = 0; i < fd_count; i++)
         close(fds[i]);
 }
