@@ -53,7 +53,7 @@ struct oriel_vhost_user_options {
     uint16_t max_request_queues; /* how many a front-end may use: 1 to 64; 0 = 64 */
     uint16_t queue_size;         /* largest queue accepted: a power of two, 8 to 32,768; 0 = 32,768 */
     enum oriel_poll_mode poll;
-    uint32_t poll_ns; /* longest poll; 0 = 50,000 */
+    uint32_t poll_ns; /* longest poll; 0 = 200,000 */
     struct oriel_worker_pool
         *pool; /* for requests that may block; NULL: they are served on the queue's thread */
     /*

@@ -5,8 +5,7 @@
  * processor time when none comes, and where client and server share a core it keeps the very request from
  * being made that it waits for. So AUTO polls only while polls succeed; and it finds out whether they would
  * by trying, ever more rarely while that fails. Short sleeps alone prove nothing: on a shared core every
- * sleep is short. And a sleep that is a little too long for a poll may be so by the wake-up at its end, which a poll
- * does without.
+ * sleep is short.
  */
 #ifndef ORIEL_VHOST_USER_POLLING_H
 #define ORIEL_VHOST_USER_POLLING_H
@@ -18,9 +17,9 @@
 struct polling {
     enum oriel_poll_mode mode;
     uint32_t max_ns;
-    uint32_t credit;   /* AUTO: polls that may still fail before it is given up */
-    uint32_t sleeps;   /* AUTO: short sleeps since polling was given up … */
-    uint32_t patience; /* … and how many of them are taken before it is tried again */
+    uint32_t credit;      /* AUTO: polls that may still fail before it is given up */
+    uint64_t slept_ns;    /* AUTO: spent in short sleeps since polling was given up … */
+    uint64_t patience_ns; /* … and how much of that goes by before it is tried again */
 };
 
 void polling_init(struct polling *polling, enum oriel_poll_mode mode, uint32_t max_ns);
@@ -32,8 +31,8 @@ uint32_t polling_budget(const struct polling *polling);
 void polling_hit(struct polling *polling);
 void polling_miss(struct polling *polling);
 
-/* So many times in a row, over that time, the thread slept until a kick came. (Many at once: the clock is not
- * read for every request.) */
+/* The thread slept until a kick came, so many times; one of these sleeps took ns. (The clock is not read for every
+ * request.) */
 void polling_slept(struct polling *polling, uint32_t count, uint64_t ns);
 
 #endif

@@ -129,22 +129,20 @@ static void poll_between(struct oriel_vhost_user *vu, struct ring *ring)
     }
 }
 
-/* The clock costs as much as a small part of a request, so it is read for every so many. */
-static void count_sleep(struct ring *ring)
-{
-    uint64_t wakeups = count(&ring->wakeups);
-    if (ring->polling.mode != ORIEL_POLL_AUTO || wakeups % SLEEPS_PER_CLOCK != 0)
-        return;
-    uint64_t now = now_ns();
-    polling_slept(&ring->polling, SLEEPS_PER_CLOCK, now - ring->counted_from);
-    ring->counted_from = now;
-}
-
+/*
+ * The clock costs as much as a small part of a request, so one sleep stands for so many. Of its own length, without the
+ * serving in between: how long a batch takes says nothing of how soon the next request comes.
+ */
 static uint64_t sleep_for_kick(struct ring *ring)
 {
     bool is_polled = atomic_load_explicit(&ring->polled, memory_order_relaxed);
-    uint64_t kick = take_events(ring, is_polled ? UNKICKED_POLL_MS : -1);
-    count_sleep(ring);
+    int timeout_ms = is_polled ? UNKICKED_POLL_MS : -1;
+    bool is_sample = count(&ring->wakeups) % SLEEPS_PER_CLOCK == 0 && ring->polling.mode == ORIEL_POLL_AUTO;
+    if (!is_sample)
+        return take_events(ring, timeout_ms);
+    uint64_t before = now_ns();
+    uint64_t kick = take_events(ring, timeout_ms);
+    polling_slept(&ring->polling, SLEEPS_PER_CLOCK, now_ns() - before);
     return kick;
 }
 

@@ -31,7 +31,6 @@ struct ring {
     int wake_fd;    /* epoll: the kick and the control descriptor, both edge-triggered */
     int control_fd; /* eventfd: the ring was started or stopped, or the object is to stop */
     struct polling polling;
-    uint64_t counted_from;                            /* when the sleeps that are being counted began */
     _Atomic uint64_t wakeups, poll_hits, poll_misses; /* written by the queue's thread, read by any */
 
     pthread_mutex_t lock;

@@ -39,21 +39,10 @@ static void auto_begins_after_short_sleeps(void **state)
     assert_int_equal(polling_budget(&p), 0);
     int sleeps = 0;
     while (polling_budget(&p) == 0 && sleeps < 1000) {
-        polling_slept(&p, 1, 1000);
+        polling_slept(&p, 1, MAX_NS);
         sleeps++;
     }
     assert_true(sleeps > 1 && sleeps < 100);
-}
-
-/* The wake-up at its end made it too long for a poll. */
-static void auto_tries_after_sleeps_that_a_wakeup_made_long(void **state)
-{
-    (void)state;
-    struct polling p;
-    polling_init(&p, ORIEL_POLL_AUTO, MAX_NS);
-    for (int i = 0; i < 100 && polling_budget(&p) == 0; i++)
-        polling_slept(&p, 1, 2 * MAX_NS);
-    assert_int_equal(polling_budget(&p), MAX_NS);
 }
 
 static void auto_stays_asleep_after_long_sleeps(void **state)
@@ -62,7 +51,7 @@ static void auto_stays_asleep_after_long_sleeps(void **state)
     struct polling p;
     polling_init(&p, ORIEL_POLL_AUTO, MAX_NS);
     for (int i = 0; i < 100000; i++) {
-        polling_slept(&p, 1, 5 * MAX_NS);
+        polling_slept(&p, 1, MAX_NS + 1);
         assert_int_equal(polling_budget(&p), 0);
     }
 }
@@ -125,11 +114,11 @@ static void success_restores_patience(void **state)
     while (polling_budget(&p) != 0)
         polling_miss(&p);
     int sleeps = 0;
-    while (polling_budget(&p) == 0 && sleeps < 10000) {
+    while (polling_budget(&p) == 0 && sleeps < 100000) {
         polling_slept(&p, 1, 1000);
         sleeps++;
     }
-    assert_true(sleeps < 100);
+    assert_true(sleeps < 1000);
 }
 
 int main(void)
@@ -138,7 +127,6 @@ int main(void)
         cmocka_unit_test(off_never_polls),
         cmocka_unit_test(on_always_polls),
         cmocka_unit_test(auto_begins_after_short_sleeps),
-        cmocka_unit_test(auto_tries_after_sleeps_that_a_wakeup_made_long),
         cmocka_unit_test(auto_stays_asleep_after_long_sleeps),
         cmocka_unit_test(auto_gives_up_where_polls_fail),
         cmocka_unit_test(auto_keeps_polling_while_that_succeeds),
