@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define OPEN_TRIES 8
+
 int check_component(const char *name)
 {
     size_t len = strnlen(name, NAME_MAX + 1);
@@ -39,13 +41,18 @@ int open_component(const struct passthrough *pt, int dir_fd, const char *name, i
     };
     if (!pt->options.submounts)
         how.resolve |= RESOLVE_NO_XDEV;
-    /* EAGAIN: a rename elsewhere on the system made the kernel unsure about "..", which is not in our names.
-     */
-    for (int tries = 0; pt->has_openat2 && tries < 8; tries++) {
+    /* EAGAIN: a rename elsewhere on the system made the kernel unsure about "..", which is not in our names. EXDEV: the
+     * file was moved to another folder meanwhile, or it is what is mounted there, and stays so. */
+    for (int tries = 0; pt->has_openat2 && tries < OPEN_TRIES; tries++) {
         int fd = (int)syscall(SYS_openat2, dir_fd, name, &how, sizeof(how));
-        if (fd >= 0 || errno != EAGAIN)
-            return fd >= 0 ? fd : -errno;
+        if (fd >= 0)
+            return fd;
+        err = -errno;
+        if (err != -EAGAIN && err != -EXDEV)
+            return err;
     }
+    if (err == -EXDEV)
+        return err;
     int fd = openat(dir_fd, name, flags, mode);
     return fd >= 0 ? fd : -errno;
 }
